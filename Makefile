@@ -1,0 +1,50 @@
+# Every command of the project. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo lint test teachers evidence tiny-imagenet bench clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+TINY_IMAGENET ?= ../shared/data/tiny-imagenet-lt
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+
+setup: .venv/.stamp ## make .venv from pyproject.toml and constraints.txt (instant when nothing changed)
+
+.venv/.stamp: pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, found " + sys.version)'
+	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## the whole line on the embedded world: captions, sweep, student, MLflow, report
+	$(BIN)/orchestrator run jobs/experiments/demo.yaml --execution jobs/executions/laptop.yaml
+
+lint: setup ## style, format, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup lint ## set up, lint, every test
+	$(BIN)/python -m pytest
+
+teachers: setup ## train the embedded teachers again (at most 90 minutes on 2 cores)
+	$(BIN)/python -m jobs.teachers
+
+evidence: setup ## paired seeds of every arm against the baseline; resumes where it stopped
+	$(BIN)/python -m jobs.evidence
+
+tiny-imagenet: setup ## the line on photographs; TINY_IMAGENET=folder with the list files and tars
+	@test -d "$(TINY_IMAGENET)" || { echo "no folder $(TINY_IMAGENET): say where with TINY_IMAGENET=..."; exit 2; }
+	$(BIN)/orchestrator run jobs/experiments/tiny_imagenet_lt.yaml dataset.root="$(abspath $(TINY_IMAGENET))" \
+		--execution jobs/executions/laptop.yaml
+
+bench: setup ## every figure that we claim, against its peer, in the same run
+	@set -e; for file in benchmarks/[a-z]*.py; do \
+		echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; done
+
+clean: ## remove build files and caches; the environment and runs/ stay
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find . -path ./.venv -prune -o -path ./runs -prune -o -type d -name __pycache__ -exec rm -rf {} +

@@ -1,0 +1,62 @@
+"""Writing so that a crash at any moment leaves either the old file or the new one.
+
+Reads and writes local (or mounted, e.g. NFS) paths. Knows nothing of what the files mean.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write` on a temporary name beside `path`, flush it to disk, then rename it to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}")
+    try:
+        write(temporary)
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    write_atomically(path, lambda temporary: temporary.write_bytes(data) and None)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON to `path` atomically."""
+    write_bytes(path, (json.dumps(value, indent=2, sort_keys=True, allow_nan=True) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`."""
+    return json.loads(path.read_text())
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write `table` as Parquet to `path` atomically."""
+    write_atomically(path, lambda temporary: pq.write_table(table, temporary))
+
+
+def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """The Parquet table in `path`; `partitioning=None` keeps folder names such as `a=b` from becoming columns."""
+    return pq.read_table(path, columns=columns, partitioning=None)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Delete temporary files that a killed process left in `folder`; returns how many."""
+    leftovers = [path for path in folder.glob(f".*{TEMPORARY_SUFFIX}") if path.is_file()]
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return len(leftovers)

@@ -1,0 +1,141 @@
+"""The command line: `orchestrator STAGE EXPERIMENT.yaml [a.b=value ...]`.
+
+Parses arguments, prints results, and turns errors into one to three lines and a true exit code. Knows nothing of how
+stages work; what is heavy is imported only when a command runs.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from orchestrator.config.execution import Execution
+    from orchestrator.executors.protocol import Executor
+
+DEFAULT_EXECUTION = Path("jobs/executions/laptop.yaml")
+EXIT_WRONG, EXIT_INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    name="orchestrator",
+    help="From images to small students that know what a large vision-language model knows, and the comparison in MLflow.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+
+ExperimentArgument = Annotated[Path, typer.Argument(help="the experiment sheet (YAML)", show_default=False)]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(help="a.b=value settings that replace those of the sheet", show_default=False)
+]
+ExecutionOption = Annotated[Path, typer.Option("--execution", "-x", help="the execution sheet: where and how")]
+OverrideExecutionOption = Annotated[
+    list[str] | None, typer.Option("--set", help="a.b=value settings that replace those of the execution sheet")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="print the resolved experiment and what would be made")]
+RebuildOption = Annotated[list[str] | None, typer.Option("--rebuild", help="make this stage anew; may be repeated")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print only the result")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+
+
+def _run_until(
+    stage: str,
+    experiment: Path,
+    overrides: list[str] | None,
+    execution: Path,
+    settings: list[str] | None,
+    dry_run: bool,
+    rebuild: list[str] | None,
+    quiet: bool,
+    debug: bool,
+) -> None:
+    from orchestrator.errors import OrchestratorError
+
+    try:
+        from orchestrator.stages.command import run_command
+
+        run_command(
+            stage, experiment, overrides or [], execution, settings or [],
+            dry_run=dry_run, rebuild=frozenset(rebuild or []), quiet=quiet, open_executor=_open_executor,
+        )  # fmt: skip
+    except OrchestratorError as error:
+        if debug:
+            raise
+        typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
+        raise typer.Exit(EXIT_WRONG) from error
+    except KeyboardInterrupt:
+        typer.secho("interrupted; the same command continues where this one stopped", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _open_executor(execution: "Execution") -> "Executor":
+    """The engine an execution asks for; Ray is imported only when it is the one."""
+    if execution.engine == "in_process":
+        from orchestrator.executors.in_process import InProcessExecutor
+
+        return InProcessExecutor()
+    from orchestrator.on_ray.executor import RayExecutor
+
+    return RayExecutor(execution)
+
+
+def _stage_command(stage: str, text: str) -> None:
+    def command(
+        experiment: ExperimentArgument,
+        overrides: OverridesArgument = None,
+        execution: ExecutionOption = DEFAULT_EXECUTION,
+        settings: OverrideExecutionOption = None,
+        dry_run: DryRunOption = False,
+        rebuild: RebuildOption = None,
+        quiet: QuietOption = False,
+        debug: DebugOption = False,
+    ) -> None:
+        until = "report" if stage == "run" else stage
+        _run_until(until, experiment, overrides, execution, settings, dry_run, rebuild, quiet, debug)
+
+    app.command(stage, help=text)(command)
+
+
+for _name, _text in {
+    "run": "The whole line: index, caption, embed, shard, sweep, train, evaluate, report. Finished parts are reused.",
+    "index": "List, hash and check the images; quarantine the bad ones.",
+    "caption": "Caption the images with the VLM; only what the store lacks is computed.",
+    "embed": "Embed captions and images with the frozen encoders.",
+    "sweep": "Search loss weights, temperatures and adaptor depth for one arm.",
+    "train": "Train the student of each arm.",
+    "evaluate": "Evaluate the students on the report split.",
+    "report": "Write the report of an experiment.",
+}.items():
+    _stage_command(_name, _text)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="a storage root, an artifact's folder, or a store", show_default=False)],
+    repair: Annotated[bool, typer.Option("--repair", help="remove what is damaged, so that it is made again")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Prove that artifacts and stores are whole: checksums, row counts, no empties, no duplicates."""
+    from orchestrator.stages.verify import verify_folder
+
+    problems, counts = verify_folder(folder, repair=repair)
+    if as_json:
+        typer.echo(json.dumps({"problems": problems, "counts": counts}))
+    else:
+        for problem in problems:
+            typer.echo(problem)
+        typer.echo(", ".join(f"{value:,} {name}" for name, value in counts.items()) + f", {len(problems)} problems")
+    if problems and not repair:
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+def run_stage(stage: str) -> None:
+    """`python -m jobs.STAGE ...`: the same command without its name."""
+    app(args=[stage, *sys.argv[1:]], prog_name=f"python -m jobs.{stage}")

@@ -1,0 +1,63 @@
+"""The execution: where and how an experiment runs. It changes no result and has no identity.
+
+Holds settings. Reads and writes nothing.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from orchestrator.frozen import Frozen
+from orchestrator.tracking import TrackingSettings
+
+
+class ActorPoolSettings(Frozen):
+    """Actors that hold a teacher; `num_gpus_per_actor` may be a fraction, so that several share a device."""
+
+    num_actors: int = Field(default=1, ge=1)
+    num_cpus_per_actor: float = Field(default=1, ge=0)
+    num_gpus_per_actor: float = Field(default=0, ge=0)
+    batch_size: int = Field(default=32, ge=1, description="images of one micro-batch, committed together")
+
+
+class WorkerSettings(Frozen):
+    """Workers that train one student together."""
+
+    num_workers: int = Field(default=1, ge=1)
+    num_cpus_per_worker: float = Field(default=1, gt=0)
+    num_gpus_per_worker: float = Field(default=0, ge=0)
+    max_failures: int = Field(default=2, ge=0, description="restarts of the worker group from its checkpoint")
+
+
+class TrialSettings(Frozen):
+    """One-worker trainings that run side by side: a sweep's trials, an evidence's cells."""
+
+    max_concurrent: int = Field(default=1, ge=1)
+    num_cpus_per_trial: float = Field(default=1, gt=0)
+    num_gpus_per_trial: float = Field(default=0, ge=0)
+
+
+class ClusterSettings(Frozen):
+    """The Ray cluster: a local one of our own, or a running one.
+
+    `num_gpus` on a local cluster declares logical GPUs; null means what Ray finds.
+    """
+
+    address: str = Field(default="local", description="'local', 'auto' (the running one), or ray://...")
+    num_cpus: int | None = Field(default=None, ge=1)
+    num_gpus: int | None = Field(default=None, ge=0)
+    object_store_mib: int | None = Field(default=None, ge=80)
+
+
+class Execution(Frozen):
+    """One execution sheet, `jobs/executions/*.yaml`."""
+
+    name: str
+    engine: Literal["ray", "in_process"] = "ray"
+    storage_root: str = Field(default="runs", description="folder of all artifacts, stores and tracking; shared by all nodes")
+    cluster: ClusterSettings = ClusterSettings()
+    captioning: ActorPoolSettings = ActorPoolSettings()
+    embedding: ActorPoolSettings = ActorPoolSettings(batch_size=128)
+    training: WorkerSettings = WorkerSettings()
+    trials: TrialSettings = TrialSettings()
+    tracking: TrackingSettings = TrackingSettings()

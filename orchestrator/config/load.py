@@ -1,0 +1,154 @@
+"""From YAML and `a.b=value` overrides to one frozen tree, validated once; every problem is told at once, with its path.
+
+Reads YAML files. Knows nothing of what the settings do.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.config.execution import Execution
+from orchestrator.config.experiment import Experiment
+from orchestrator.errors import ConfigError
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or is not a mapping.
+    """
+    if not path.is_file():
+        near = [str(other) for other in sorted(path.parent.glob("*.yaml"))[:8]] if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: no such file", expected=", ".join(near) or "the path of a YAML file")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}", expected="YAML without tags") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: holds {type(tree).__name__}", expected="a mapping of settings")
+    return tree
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """`a.b=value` arguments as a mapping of dotted path to value; values are read as YAML (`null` removes a loss)."""
+    overrides, wrong = {}, []
+    for argument in arguments:
+        path, sign, value = argument.partition("=")
+        if not sign or not path.strip():
+            wrong.append(argument)
+        else:
+            overrides[path.strip()] = yaml.safe_load(value) if value else ""
+    if wrong:
+        raise ConfigError(f"overrides: {', '.join(wrong)}", expected="a.b=value, for example training.epochs=20")
+    return overrides
+
+
+def apply_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `tree` with the values at dotted paths replaced; missing mappings on the way are made."""
+    result = _copy(tree)
+    for path, value in overrides.items():
+        node = result
+        *parents, leaf = path.split(".")
+        for name in parents:
+            if not isinstance(node.get(name), dict):
+                node[name] = {}
+            node = node[name]
+        node[leaf] = value
+    return result
+
+
+def _copy(node: Any) -> Any:
+    return {key: _copy(value) for key, value in node.items()} if isinstance(node, Mapping) else node
+
+
+def validate(kind: type[Settings], tree: Mapping[str, Any], source: str) -> Settings:
+    """The settings in `tree`.
+
+    Raises:
+        ConfigError: all problems at once, one line each with its path and, for unknown names, the nearest known one.
+    """
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        problems = [_explain(problem, tree, kind) for problem in error.errors(include_url=False)]
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    raise ConfigError(f"{source}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+def _explain(problem: Any, tree: Mapping[str, Any], kind: type[BaseModel]) -> str:
+    names = [str(part) for part in problem["loc"]]
+    path = ".".join(name for name in _without_tags(names, tree)) or "(top level)"
+    if problem["type"] == "extra_forbidden":
+        known = _known_names(kind, names[:-1])
+        near = difflib.get_close_matches(names[-1], known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else (f"; known: {', '.join(known)}" if known else "")
+        return f"{path}: unknown setting{hint}"
+    given = problem.get("input")
+    shown = f" (given {given!r})" if isinstance(given, str | int | float | bool) else ""
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{path}: {message}{shown}"
+
+
+def _without_tags(names: list[str], tree: Any) -> list[str]:
+    """Drop the union tags pydantic puts into a location: they stand in no file."""
+    kept, node = [], tree
+    for index, name in enumerate(names):
+        is_tag = isinstance(node, Mapping) and name not in node and node.get("kind") == name and index < len(names)
+        if is_tag:
+            continue
+        kept.append(name)
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return kept
+
+
+def _known_names(kind: Any, path: list[str]) -> list[str]:
+    """Names of the settings at `path` below `kind`, following annotations; empty where they cannot be known."""
+    candidates = [kind]
+    for name in path:
+        found: list[Any] = []
+        for candidate in candidates:
+            fields = getattr(candidate, "model_fields", {})
+            if name in fields:
+                found += _models_in(fields[name].annotation)
+            elif getattr(fields.get("kind"), "default", None) == name:
+                found.append(candidate)
+        candidates = found or candidates
+    return sorted({name for candidate in candidates for name in getattr(candidate, "model_fields", {})})
+
+
+def _models_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment sheet at `path` with command-line overrides; its arms and their overrides are checked too."""
+    tree = apply_overrides(read_yaml(path), parse_overrides(overrides))
+    experiment = validate(Experiment, tree, str(path))
+    for name in experiment.arms:
+        arm_experiment(experiment, name)
+    return experiment
+
+
+def load_execution(path: Path, overrides: Sequence[str] = ()) -> Execution:
+    """The execution sheet at `path` with overrides."""
+    return validate(Execution, apply_overrides(read_yaml(path), parse_overrides(overrides)), str(path))
+
+
+def with_overrides(experiment: Experiment, overrides: Mapping[str, Any], source: str) -> Experiment:
+    """A trial or an arm: the experiment with overrides, validated as a whole."""
+    return validate(Experiment, apply_overrides(experiment.model_dump(mode="json"), overrides), source)
+
+
+def arm_experiment(experiment: Experiment, arm: str, extra: Mapping[str, Any] | None = None) -> Experiment:
+    """The experiment of one arm, optionally with a sweep's best values on top."""
+    source = f"arms.{arm}"
+    return with_overrides(experiment, {**experiment.arms[arm], **(extra or {})}, source)

@@ -1,0 +1,147 @@
+"""Lists of images: one text file per split, each line a relative path and a label; images in folders or tar files.
+
+Holds the settings of the kind `list_file` (the format of ImageNet-LT, Places-LT, iNaturalist). Reads the lists, the
+headers of tar files and, through the index, the images; writes nothing. Knows nothing of other formats.
+"""
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import field_validator
+
+from orchestrator.errors import DataError
+from orchestrator.frozen import Frozen
+from orchestrator.vocabulary import SPLIT_TRAIN
+
+if TYPE_CHECKING:
+    from orchestrator.datasets.index import ClassEntry, DatasetIndex, ImageEntry
+
+_Address = tuple[str, int, int]  # path, offset, size
+_Lookup = Callable[[str], _Address | None]
+
+
+class ListFileSettings(Frozen):
+    """`lists` maps a split to its list file; `root` is where the listed paths lie: folder(s) or .tar file(s).
+
+    Each line of a list is `relative/path label`; the path is the image's id and must be found in exactly one root.
+    Without `class_names` (see class_names.py) there are as many classes as the largest training label plus one, and
+    their names say nothing.
+    """
+
+    kind: Literal["list_file"] = "list_file"
+    lists: dict[Literal["train", "select", "report"], str]
+    root: str | tuple[str, ...]
+    class_names: str | None = None
+
+    @field_validator("lists")
+    @classmethod
+    def _train_is_there(cls, lists: dict[str, str]) -> dict[str, str]:
+        if SPLIT_TRAIN not in lists:
+            raise ValueError("lists must name the list of the train split")
+        return lists
+
+    @field_validator("root")
+    @classmethod
+    def _at_least_one(cls, root: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not root:
+            raise ValueError("root must name at least one folder or .tar file")
+        return root
+
+    def stamp(self) -> str:
+        """Digest of the names, sizes and times of the lists, the class names and the roots (tars, or all files below)."""
+        from orchestrator.datasets.stamp import stamp_files
+
+        roots = [self.root] if isinstance(self.root, str) else list(self.root)
+        names = [*self.lists.values(), *roots, *([self.class_names] if self.class_names else [])]
+        return stamp_files(Path(name).resolve() for name in names)
+
+    def index(self, workdir: Path) -> "DatasetIndex":
+        """Parse the lists, find, hash and decode the images; DataError lists the bad lines and missing files."""
+        from orchestrator.datasets.class_names import read_class_names
+        from orchestrator.datasets.index import build_index, raise_problems
+
+        roots = [Path(root).resolve() for root in ([self.root] if isinstance(self.root, str) else self.root)]
+        lists: dict[str, Path] = {split: Path(path).resolve() for split, path in self.lists.items()}
+        absent = [f"root {root} does not exist" for root in roots if not root.exists()]
+        absent += [f"the {split} list {path} does not exist" for split, path in lists.items() if not path.is_file()]
+        raise_problems(absent, what="the data set", remedy="set dataset.root and dataset.lists")
+
+        problems: list[str] = []
+        listed = {split: _parse(path, problems) for split, path in lists.items()}
+        classes: list[ClassEntry]
+        if self.class_names is not None:
+            classes = read_class_names(Path(self.class_names).resolve())
+        else:
+            num_classes = 1 + max((label for _, _, label in listed[SPLIT_TRAIN]), default=-1)
+            classes = [(label, f"class {label}", None) for label in range(num_classes)]
+        lookups = [_lookup(root) for root in roots]
+        entries = _entries(listed, lists, lookups, len(classes), problems)
+        raise_problems(problems, what="the lists", remedy="correct the lines, or set dataset.root")
+        if not any(entry[1] == SPLIT_TRAIN for entry in entries):
+            raise DataError(f"{lists[SPLIT_TRAIN]} names no image", expected="lines of `relative/path label`")
+        return build_index(entries, classes)
+
+
+def _parse(path: Path, problems: list[str]) -> list[tuple[int, str, int]]:
+    """(line number, image path, label) of every good line; the bad ones go to `problems`."""
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        cells = line.rsplit(maxsplit=1)
+        where = f"{path.name} line {number}"
+        if len(cells) != 2 or not (cells[1].isascii() and cells[1].isdigit()):
+            problems.append(f"{where}: {line!r} is not `relative/path label` with a label from 0")
+            continue
+        name = PurePosixPath(cells[0].strip())
+        if name.is_absolute() or ".." in name.parts:
+            problems.append(f"{where}: {cells[0]!r} leaves the root (absolute, or with ..)")
+            continue
+        rows.append((number, str(name), int(cells[1])))
+    return rows
+
+
+def _entries(
+    listed: dict[str, list[tuple[int, str, int]]],
+    lists: dict[str, Path],
+    lookups: list[_Lookup],
+    num_classes: int,
+    problems: list[str],
+) -> "list[ImageEntry]":
+    entries: list[ImageEntry] = []
+    first_seen: dict[str, str] = {}
+    for split, rows in listed.items():
+        for number, name, label in rows:
+            where = f"{lists[split].name} line {number}"
+            found = [address for lookup in lookups if (address := lookup(name)) is not None]
+            if name in first_seen:
+                problems.append(f"{where}: {name} is already listed at {first_seen[name]}")
+            elif label >= num_classes:
+                problems.append(f"{where}: label {label} is outside 0..{num_classes - 1}")
+            elif len(found) != 1:
+                places = ", ".join(address[0] for address in found)
+                problems.append(f"{where}: {name} is " + (f"in more than one root: {places}" if found else "missing"))
+            else:
+                entries.append((name, split, label, *found[0], None))
+            first_seen.setdefault(name, where)
+    return entries
+
+
+def _lookup(root: Path) -> _Lookup:
+    """A function from a relative path to the address of its bytes under this root, or None."""
+    if root.is_dir():
+
+        def in_folder(name: str) -> _Address | None:
+            path = root / name
+            return (str(path), 0, path.stat().st_size) if path.is_file() else None
+
+        return in_folder
+    from orchestrator.datasets.tar_members import member_addresses
+
+    addresses = member_addresses(root)
+
+    def in_tar(name: str) -> _Address | None:
+        return (str(root), *addresses[name]) if name in addresses else None
+
+    return in_tar

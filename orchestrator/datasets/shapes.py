@@ -1,0 +1,144 @@
+"""The embedded data set `shapes`: settings, and the pictures as one tar of PNGs for each split.
+
+Reads nothing but its own tars; writes workdir/{split}.tar under a temporary name and renames it, so that a finished split is never
+drawn again. Every picture is a pure function of the seed. Knows nothing of captions models make, or of training.
+"""
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from orchestrator.datasets.shapes_grammar import (
+    CLASS_NAMES,
+    Attributes,
+    Scene,
+    class_attributes,
+    describe_class,
+    general_caption,
+    key_of,
+    scene_of,
+)
+from orchestrator.errors import ConfigError
+from orchestrator.frozen import Frozen
+from orchestrator.vocabulary import SPLIT_REPORT, SPLIT_SELECT, SPLIT_TRAIN
+
+if TYPE_CHECKING:
+    from orchestrator.datasets.index import DatasetIndex
+
+MAX_SEED = 989_999  # the embedded teachers were trained on scenes of seed 990,001
+RENDERER = 1  # raise it when a picture changes, so that stale tars are not reused
+
+
+class ShapesSettings(Frozen):
+    """A procedural long-tailed world: class c has floor(max_count / imbalance_ratio^(c / (num_classes - 1))) training images."""
+
+    kind: Literal["shapes"] = "shapes"
+    seed: int = Field(default=7, ge=0, le=MAX_SEED)
+    num_classes: int = Field(default=48, ge=2, le=len(CLASS_NAMES))
+    max_count: int = Field(default=200, ge=1)
+    imbalance_ratio: float = Field(default=100.0, ge=1.0)
+    num_select_per_class: int = Field(default=50, ge=1)
+    num_report_per_class: int = Field(default=200, ge=1)
+
+    def train_counts(self) -> tuple[int, ...]:
+        """Training images of each class: the exponential profile of Cui et al. (CVPR 2019), at least one."""
+        steps = range(self.num_classes)
+        return tuple(
+            max(1, int(self.max_count * (1 / self.imbalance_ratio) ** (c / (self.num_classes - 1)) + 1e-9)) for c in steps
+        )
+
+    def definitions(self) -> list[Attributes]:
+        """What defines each class, most frequent class first."""
+        return class_attributes(self.num_classes, self.seed)
+
+    def split_counts(self) -> dict[str, tuple[int, ...]]:
+        """Images of each class in each split."""
+        return {
+            SPLIT_TRAIN: self.train_counts(),
+            SPLIT_SELECT: (self.num_select_per_class,) * self.num_classes,
+            SPLIT_REPORT: (self.num_report_per_class,) * self.num_classes,
+        }
+
+    def scenes(self, split: str) -> Iterator[tuple[str, int, Scene]]:
+        """(image id, label, scene) of every picture of a split, class by class. No two splits share a scene."""
+        definitions = self.definitions()
+        for label, count in enumerate(self.split_counts()[split]):
+            for i in range(count):
+                image_id = f"{split}/{CLASS_NAMES[label]}/{i:05d}.png"
+                yield image_id, label, scene_of(self.seed, f"{split}/{label}", i, definitions[label])
+
+    def stamp(self) -> str:
+        """What the pictures depend on besides the settings: the renderer's version and the classes' definitions."""
+        return f"renderer {RENDERER}: " + "; ".join(describe_class(each) for each in self.definitions())
+
+    def index(self, workdir: Path) -> "DatasetIndex":
+        """Draw what is missing under `workdir` (about 1.5 ms a picture and core) and index all three splits."""
+        from orchestrator.datasets.index import build_index
+        from orchestrator.datasets.tar_members import member_addresses
+
+        entries = []
+        for split in self.split_counts():
+            path = self._drawn(split, workdir).absolute()
+            addresses = member_addresses(path)
+            for image_id, label, scene in self.scenes(split):
+                if image_id not in addresses:
+                    raise ConfigError(f"{path} has no {image_id}", remedy="delete that tar; it is drawn again")
+                offset, size = addresses[image_id]
+                entries.append((image_id, split, label, str(path), offset, size, general_caption(scene)))
+        classes = [(c, CLASS_NAMES[c], describe_class(a)) for c, a in enumerate(self.definitions())]
+        return build_index(entries, classes)
+
+    def _drawn(self, split: str, workdir: Path) -> Path:
+        counts = self.split_counts()[split]
+        identity = key_of(RENDERER, self.seed, split, counts, [describe_class(a) for a in self.definitions()])
+        path = workdir / f"{split}.tar"
+        if path.exists() and _identity(path) == identity:
+            return path
+        workdir.mkdir(parents=True, exist_ok=True)
+        part = workdir / f".{split}.{os.getpid()}.part"
+        scenes = list(self.scenes(split))
+        try:
+            with tarfile.open(part, "w", pax_headers={"comment": f"{identity:016x}"}, format=tarfile.PAX_FORMAT) as archive:
+                for (image_id, _, _), data in zip(scenes, _pngs([s for _, _, s in scenes]), strict=True):
+                    member = tarfile.TarInfo(image_id)
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+            part.rename(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+
+def _identity(path: Path) -> int | None:
+    try:
+        with tarfile.open(path) as archive:
+            return int(archive.pax_headers.get("comment", ""), 16)
+    except (tarfile.TarError, ValueError, OSError):
+        return None
+
+
+def png_of(scene: Scene) -> bytes:
+    """The picture of a scene as PNG bytes (about 8 kB)."""
+    from PIL import Image
+
+    from orchestrator.datasets.shapes_render import render
+
+    buffer = io.BytesIO()
+    Image.fromarray(render(scene)).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def _pngs(scenes: list[Scene]) -> Iterator[bytes]:
+    """PNGs in order; in as many processes as cores when there are enough pictures to repay starting them (2 s)."""
+    cores = len(os.sched_getaffinity(0))
+    if len(scenes) < 5000 or cores == 1:
+        yield from map(png_of, scenes)
+        return
+    with get_context("spawn").Pool(cores) as processes:
+        yield from processes.imap(png_of, scenes, chunksize=200)

@@ -1,0 +1,40 @@
+"""Errors a user can cause, in one shape: what is wrong, what was expected, what to do.
+
+Holds the error classes. Knows nothing of who raises or prints them.
+"""
+
+
+class OrchestratorError(ValueError):
+    """A mistake or condition the user can act on; the message has one to three lines."""
+
+    def __init__(self, wrong: str, *, expected: str = "", remedy: str = "") -> None:
+        self.wrong, self.expected, self.remedy = wrong, expected, remedy
+        lines = [wrong]
+        if expected:
+            lines.append(f"  expected: {expected}")
+        if remedy:
+            lines.append(f"  remedy:   {remedy}")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.wrong, self.expected, self.remedy))
+
+
+def _rebuild(kind: type[OrchestratorError], wrong: str, expected: str, remedy: str) -> OrchestratorError:
+    return kind(wrong, expected=expected, remedy=remedy)
+
+
+class ConfigError(OrchestratorError):
+    """The experiment, execution or search space cannot be used; lists every problem with its path."""
+
+
+class DataError(OrchestratorError):
+    """Images, lists or labels that cannot be used."""
+
+
+class ArtifactError(OrchestratorError):
+    """Something on disk is missing, damaged, or was made with other settings."""
+
+
+class NonFiniteLossError(OrchestratorError):
+    """Training met NaN or infinity; the message names step, loss parts and image ids."""

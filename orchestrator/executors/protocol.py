@@ -1,0 +1,101 @@
+"""What an engine must offer the stages: map a table over actors, train a student, train many, run a sweep.
+
+Holds the protocol and its plain-data arguments. Knows nothing of Ray.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from orchestrator.config.execution import ActorPoolSettings, TrialSettings, WorkerSettings
+from orchestrator.config.experiment import Experiment
+from orchestrator.search.space import SearchSpace, trial_experiment
+from orchestrator.training.run import TrainingJob
+
+TableFunction = Callable[[pa.Table], pa.Table]
+
+
+class TableWorker(Protocol):
+    """Plain data that opens, inside an actor, the function applied to each micro-batch."""
+
+    def open(self) -> TableFunction:
+        """Load what is heavy, once per actor; the function commits its own results and returns receipts."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """One finished trial.
+
+    Attributes:
+        number: 0-based, stable over restarts.
+        values: dotted path -> value.
+        metrics: the last metrics it reported.
+        status: finished (all epochs), stopped (by the scheduler) or failed.
+    """
+
+    number: int
+    values: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    epochs: int
+    status: str
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """A search over one arm; plain data, because a trial makes its own job wherever it runs.
+
+    Attributes:
+        run_key: identity of the sweep in tracking.
+        folder: where the trials' folders and the engine's own state go.
+        arm: the experiment that trials vary.
+        template: the training job of the arm; a trial's differs in settings, folder and identity.
+    """
+
+    run_key: str
+    folder: Path
+    space: SearchSpace
+    arm: Experiment
+    template: TrainingJob
+
+    def make_job(self, number: int, values: Mapping[str, Any]) -> TrainingJob:
+        """The training job of trial `number` with these swept values."""
+        experiment = trial_experiment(self.arm, self.space, values)
+        changed = {
+            "run_key": f"{self.run_key}/trial/{number:04d}",
+            "folder": str(self.folder / "trials" / f"{number:04d}"),
+            "text_sources": experiment.text_sources,
+            "student": experiment.student,
+            "adaptor": experiment.adaptor,
+            "losses": experiment.losses,
+            "training": experiment.training,
+        }
+        return self.template.model_copy(update=changed)
+
+
+class Executor(Protocol):
+    """An engine. All of its calls block until the work is done and may be repeated after a crash."""
+
+    def map_table(
+        self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: Callable[[pa.Table], None]
+    ) -> None:
+        """Apply the worker to micro-batches of `pool.batch_size` rows, composed in row order; pass receipts on."""
+
+    def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: Callable[[Mapping[str, Any]], None]) -> None:
+        """Train one student on `workers.num_workers` workers; resumes from its folder."""
+
+    def train_many(
+        self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: Callable[[int, Mapping[str, Any]], None]
+    ) -> list[str]:
+        """Train students with one worker each, several at a time; returns an error text for each, empty when done."""
+
+    def sweep(
+        self, job: SweepJob, trials: TrialSettings, on_result: Callable[[TrialResult], None]
+    ) -> list[TrialResult]:
+        """Search; `on_result` is called whenever a trial reports or ends."""
+
+    def close(self) -> None:
+        """Give back what was started."""

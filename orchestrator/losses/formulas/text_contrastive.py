@@ -1,0 +1,117 @@
+"""L_text: InfoNCE from an image's text prediction to its own texts against those of the other images.
+
+Holds the formula and its module, which learns the temperature. Reads and writes nothing; the rows of other workers come
+from distributed.all_gather. Knows nothing of the adaptor that makes the prediction, or of captions.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator import distributed
+from orchestrator.losses.formulas.loss import Loss, unit, upcast, without_autocast
+
+_MASKED = -1e30  # logit of a missing text: finite, so that a row without any candidate gives no NaN
+
+
+def text_contrastive_loss(
+    prediction: Tensor,
+    text: Tensor,
+    text_id: Tensor,
+    scale: Tensor,
+    *,
+    symmetric: bool = False,
+    merge_duplicates: bool = False,
+    reduction: Literal["mean", "sum"] = "mean",
+    gather: bool = False,
+) -> Tensor:
+    """Sum over the Q texts of -log softmax_j(scale * f_i . g_j) at j = i (VLM-KD, Eq. 2 and "Shared").
+
+    prediction [N, e] (raw adaptor output), text [N, Q, e], text_id [N, Q] int64 (-1 = missing), scale = 1 / temperature
+    (scalar). Rows of prediction and text are made unit. An image without text q is dropped as row and as column of the
+    q-th term; a term with fewer than two images is 0 with zero gradient. `reduction` is over the remaining rows.
+    `symmetric`: the mean of image to text and text to image. `merge_duplicates`: equal shares of the target for equal
+    text ids. `gather`: candidates are those of all workers; then the mean of the workers' values, and of their
+    gradients, is that of one process on the joined batch. Returns a scalar >= 0 in float32 or better.
+    """
+    with without_autocast(prediction):
+        own_image = unit(upcast(prediction))
+        own_text = unit(upcast(text.detach()).to(own_image.dtype))
+        num_rows, num_workers, first = len(own_image), 1, 0
+        all_image, all_text, all_id = own_image, own_text, text_id
+        if gather:
+            num_workers, first = distributed.world_size(), distributed.rank() * num_rows
+            all_text, all_id = distributed.all_gather(own_text), distributed.all_gather(text_id)
+            all_image = distributed.all_gather(own_image) if symmetric else own_image
+        row = torch.arange(num_rows, device=text_id.device) + first
+        is_own = row[:, None] == torch.arange(len(all_id), device=text_id.device)
+        total = own_image.new_zeros(())
+        for q in range(text.shape[1]):
+            present = all_id[:, q] >= 0
+            target = is_own
+            if merge_duplicates:
+                target = is_own | (text_id[:, q, None] == all_id[None, :, q])
+            per_row = _cross_entropy(scale * own_image @ all_text[:, q].T, target, present)
+            if symmetric:
+                per_row = (per_row + _cross_entropy(scale * own_text[:, q] @ all_image.T, target, present)) / 2
+            num_present = present.sum()
+            share = num_workers / num_present.clamp_min(1) if reduction == "mean" else float(num_workers)
+            kept = (text_id[:, q] >= 0) & (num_present >= 2)
+            total = total + (per_row * kept).sum() * share
+        return total
+
+
+def _cross_entropy(logits: Tensor, target: Tensor, present: Tensor) -> Tensor:
+    """[N] cross-entropies of [N, K] logits over the columns present; the target is shared among its true entries."""
+    log_probability = torch.log_softmax(logits.masked_fill(~present, _MASKED), dim=1)
+    return -torch.where(target, log_probability, 0.0).sum(dim=1) / target.sum(dim=1)
+
+
+class TextContrastive(Loss):
+    """The formula with its temperature 1 / exp(log_scale), learnt (a scalar without weight decay) or fixed."""
+
+    log_scale: Tensor
+
+    def __init__(
+        self,
+        *,
+        temperature: float = 0.07,
+        smallest_temperature: float = 0.01,
+        learnable: bool = True,
+        symmetric: bool = False,
+        merge_duplicates: bool = False,
+        reduction: Literal["mean", "sum"] = "mean",
+        negatives: Literal["global", "per_worker"] = "global",
+    ) -> None:
+        super().__init__()
+        start = torch.tensor(math.log(1 / temperature))
+        if learnable:
+            self.log_scale = nn.Parameter(start)
+        else:
+            self.register_buffer("log_scale", start)
+        self.largest_log_scale = math.log(1 / smallest_temperature)
+        self.learnable, self.symmetric, self.merge_duplicates = learnable, symmetric, merge_duplicates
+        self.reduction, self.negatives = reduction, negatives
+
+    def forward(self, text_prediction: Tensor, text: Tensor, text_id: Tensor) -> Tensor:
+        return text_contrastive_loss(
+            text_prediction,
+            text,
+            text_id,
+            self.log_scale.exp(),
+            symmetric=self.symmetric,
+            merge_duplicates=self.merge_duplicates,
+            reduction=self.reduction,
+            gather=self.negatives == "global",
+        )
+
+    def observed(self) -> dict[str, Tensor]:
+        return {"temperature": torch.exp(-self.log_scale.detach())}
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Clamp a learnt scale to at most 1 / smallest_temperature (100)."""
+        if self.learnable:
+            self.log_scale.clamp_(max=self.largest_log_scale)

@@ -1,0 +1,91 @@
+"""The objective: named losses, each with a weight, summed.
+
+Holds the module that composes losses and its builder from settings. Reads and writes nothing. Knows nothing of the
+student, the batch's source, or any single loss.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, Self, cast
+
+from torch import Tensor, nn
+
+from orchestrator.errors import ConfigError
+from orchestrator.losses.context import LossContext
+from orchestrator.losses.formulas.loss import Loss
+from orchestrator.vocabulary import (
+    BATCH_INPUTS,
+    LABEL,
+    STUDENT_FEATURE,
+    STUDENT_LOGITS,
+    TEACHER_IMAGE,
+    TEACHER_LOGITS,
+    TEXT,
+    TEXT_ID,
+    TEXT_PREDICTION,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.losses import LossSettings
+
+# Which setting makes an input available; named in the error text when a loss asks for an input that is not there.
+SUPPLIED_BY: Final[Mapping[str, str]] = {
+    STUDENT_LOGITS: "student",
+    STUDENT_FEATURE: "student",
+    LABEL: "dataset",
+    TEXT_PREDICTION: "student's text adaptor (adaptor)",
+    TEXT: "texts (captions and a text teacher)",
+    TEXT_ID: "texts (captions and a text teacher)",
+    TEACHER_LOGITS: "image teacher with class logits",
+    TEACHER_IMAGE: "image teacher",
+}
+
+
+class Objective(nn.Module):
+    """Weighted sum of named losses."""
+
+    def __init__(self, losses: Mapping[str, tuple[float, Loss]]) -> None:
+        super().__init__()
+        if not losses:
+            raise ConfigError("the objective has no loss", expected="at least one loss with a weight above 0")
+        self.weights = {name: weight for name, (weight, _) in losses.items()}
+        self.losses = nn.ModuleDict({name: loss for name, (_, loss) in losses.items()})
+        for name, loss in self._items():
+            unknown = set(loss.inputs()) - BATCH_INPUTS
+            assert not unknown, f"loss {name} declares inputs outside the vocabulary: {sorted(unknown)}"
+
+    @classmethod
+    def build(cls, settings: "Mapping[str, LossSettings]", context: LossContext) -> Self:
+        """The objective of the settings' losses, by name; a loss of weight 0 is left out and needs no input."""
+        return cls({name: (one.weight, one.build(context)) for name, one in settings.items() if one.weight > 0})
+
+    def _items(self) -> list[tuple[str, Loss]]:
+        return [(name, cast(Loss, module)) for name, module in self.losses.items()]
+
+    def required_inputs(self) -> frozenset[str]:
+        """Names of the batch inputs that some loss needs."""
+        return frozenset(name for _, loss in self._items() for name in loss.inputs())
+
+    def check(self, supplied: set[str] | frozenset[str]) -> None:
+        """ConfigError naming each missing input, the loss that needs it and the setting that supplies it."""
+        missing = [
+            f"losses.{name} needs {wanted}, supplied by: {SUPPLIED_BY[wanted]}"
+            for name, loss in self._items()
+            for wanted in loss.inputs()
+            if wanted not in supplied
+        ]
+        if missing:
+            raise ConfigError("; ".join(missing), remedy="set what supplies it, or remove the loss")
+
+    def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted total (scalar); and detached: each unweighted loss by name, what it observes as `name.what`."""
+        parts: dict[str, Tensor] = {}
+        terms: list[Tensor] = []
+        for name, loss in self._items():
+            value = loss(**{wanted: batch[wanted] for wanted in loss.inputs()})
+            terms.append(self.weights[name] * value)
+            parts[name] = value.detach()
+            parts.update({f"{name}.{what}": seen for what, seen in loss.observed().items()})
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total, parts

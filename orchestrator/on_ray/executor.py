@@ -1,0 +1,69 @@
+"""The Ray engine: Ray Data for tables, Ray Train for students, Ray Tune for sweeps, on one connection.
+
+Knows which part of the plan needs what; knows nothing of stages.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.config.execution import ActorPoolSettings, Execution, TrialSettings, WorkerSettings
+from orchestrator.executors.protocol import SweepJob, TableWorker, TrialResult
+from orchestrator.on_ray import search, tables, train
+from orchestrator.on_ray.cluster import Cluster
+from orchestrator.training.run import TrainingJob
+
+
+class RayExecutor:
+    """Implements `Executor` on a Ray cluster; each call first proves that its plan fits."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._storage = Path(execution.storage_root).resolve() / "ray"
+        self._cluster = Cluster(execution.cluster)
+
+    def map_table(
+        self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: Callable[[pa.Table], None]
+    ) -> None:
+        """See `Executor`."""
+        self._cluster.require(
+            f"a pool of {pool.num_actors} actors",
+            num_cpus=pool.num_actors * pool.num_cpus_per_actor,
+            num_gpus=pool.num_actors * pool.num_gpus_per_actor,
+        )
+        tables.map_table(table, worker, pool, on_receipt)
+
+    def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: Callable[[Mapping[str, Any]], None]) -> None:
+        """See `Executor`."""
+        self._cluster.require(
+            f"training on {workers.num_workers} workers",
+            num_cpus=workers.num_workers * workers.num_cpus_per_worker,
+            num_gpus=workers.num_workers * workers.num_gpus_per_worker,
+        )
+        train.train_distributed(job, workers, self._storage / "train", on_progress)
+
+    def train_many(
+        self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: Callable[[int, Mapping[str, Any]], None]
+    ) -> list[str]:
+        """See `Executor`."""
+        self._require_trials(trials)
+        return train.train_many(jobs, trials, on_progress)
+
+    def sweep(
+        self, job: SweepJob, trials: TrialSettings, on_result: Callable[[TrialResult], None]
+    ) -> list[TrialResult]:
+        """See `Executor`."""
+        self._require_trials(trials)
+        return search.sweep(job, trials, on_result)
+
+    def _require_trials(self, trials: TrialSettings) -> None:
+        self._cluster.require(
+            f"{trials.max_concurrent} trials at a time",
+            num_cpus=trials.max_concurrent * trials.num_cpus_per_trial,
+            num_gpus=trials.max_concurrent * trials.num_gpus_per_trial,
+        )
+
+    def close(self) -> None:
+        """Leave or end the cluster."""
+        self._cluster.close()

@@ -1,0 +1,120 @@
+"""Ray Train: one student on several workers; and many one-worker students side by side as Ray tasks.
+
+Workers write their own checkpoints into the run's folder on the storage root and resume from there, so that a restart by
+Ray, by the user or on other workers is one and the same thing. Knows nothing of stages.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+
+from orchestrator.config.execution import TrialSettings, WorkerSettings
+from orchestrator.errors import ArtifactError, ConfigError, OrchestratorError
+from orchestrator.training.run import TrainingJob, read_progress, train
+
+POLL_S = 0.5
+
+
+def _worker(config: dict[str, str]) -> None:
+    """What each Ray Train worker runs; the torch process group exists already."""
+    job = TrainingJob.model_validate_json(config["job"])
+    parallel = ray.train.get_context().get_world_size() > 1
+    for progress in train(job, parallel=parallel):
+        ray.train.report({"epoch": progress.epoch, **progress.metrics})
+
+
+def train_distributed(
+    job: TrainingJob, workers: WorkerSettings, storage: Path, on_progress: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Train with Ray Train (gloo on CPUs, nccl on GPUs); blocks, telling progress as the workers write it.
+
+    Raises:
+        ConfigError: the global batch cannot be shared equally.
+        ArtifactError: the workers failed more often than `max_failures`.
+    """
+    if job.training.batch_size % workers.num_workers:
+        raise ConfigError(
+            f"training.batch_size {job.training.batch_size} on {workers.num_workers} workers",
+            expected="a global batch that the workers share equally",
+        )
+    use_gpu = workers.num_gpus_per_worker > 0
+    resources = {"CPU": workers.num_cpus_per_worker, **({"GPU": workers.num_gpus_per_worker} if use_gpu else {})}
+    trainer = ray.train.torch.TorchTrainer(
+        _worker,
+        train_loop_config={"job": job.model_dump_json()},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers.num_workers, use_gpu=use_gpu, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"{job.run_key.replace('/', '-')}-{job.identity()[:8]}",
+            storage_path=str(storage),
+            failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    failure: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except Exception as error:  # told to the caller below, in the caller's thread
+            failure.append(error)
+
+    thread = threading.Thread(target=fit, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(POLL_S)
+        on_progress(read_progress(job))
+    if failure:
+        raise _explained(failure[0]) from failure[0]
+
+
+def _explained(error: BaseException) -> BaseException:
+    """The user's own error where a worker raised one; else one that says which run failed."""
+    for cause in getattr(error, "worker_failures", {}).values():
+        inner: BaseException | None = cause
+        while inner is not None:
+            if isinstance(inner, OrchestratorError):
+                return inner
+            inner = getattr(inner, "cause", None) or inner.__cause__
+    return ArtifactError(f"training failed: {str(error).strip().splitlines()[-1]}", remedy="the same command resumes it")
+
+
+@ray.remote(max_retries=2)
+def _train_alone(job: TrainingJob) -> str:
+    try:
+        for _ in train(job):
+            pass
+    except OrchestratorError as error:
+        return str(error)
+    return ""
+
+
+def train_many(
+    jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: Callable[[int, Mapping[str, Any]], None]
+) -> list[str]:
+    """Train one-worker students, at most `max_concurrent` at a time; returns an error text for each."""
+    errors = [""] * len(jobs)
+    waiting = list(range(len(jobs)))[::-1]
+    running: dict[Any, int] = {}
+    remote = _train_alone.options(num_cpus=trials.num_cpus_per_trial, num_gpus=trials.num_gpus_per_trial)
+    while waiting or running:
+        while waiting and len(running) < trials.max_concurrent:
+            index = waiting.pop()
+            running[remote.remote(jobs[index])] = index
+        ended, _ = ray.wait(list(running), timeout=POLL_S)
+        for reference, index in running.items():
+            on_progress(index, read_progress(jobs[index]))
+            if reference in ended:
+                try:
+                    errors[index] = ray.get(reference)
+                except ray.exceptions.RayError as error:
+                    errors[index] = str(error).strip().splitlines()[-1]
+        for reference in ended:
+            del running[reference]
+    return errors

@@ -1,0 +1,123 @@
+"""The report: one self-contained HTML file that opens without a network.
+
+Reads its template from the package; writes one file. Everything shown is escaped by the template engine, figures are
+JSON drawn by plotly.js, which is inlined once. Knows nothing of how the results were made.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.reporting.data import ReportData, comparison, number, signed, summary_of
+
+MAX_BYTES = 15 * 1024 * 1024
+
+
+def render_html(data: ReportData) -> str:
+    """The page as text, at most `MAX_BYTES` when encoded: a gallery that is too large loses its last images, and says
+    so."""
+    page = _render(data)
+    while len(page.encode()) > MAX_BYTES and data.captions:
+        kept = len(data.captions) // 2
+        note = f"The caption gallery shows the first {kept} images, to keep this file small."
+        notes = tuple(one for one in data.notes if not one.startswith("The caption gallery shows the first"))
+        data = replace(data, captions=data.captions[:kept], notes=(*notes, note))
+        page = _render(data)
+    return page
+
+
+def write_html(data: ReportData, path: Path) -> Path:
+    """Write the page, atomically, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(render_html(data), encoding="utf-8")
+    return temporary.replace(path)
+
+
+def _render(data: ReportData) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    environment = Environment(
+        loader=PackageLoader("orchestrator.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    filters: dict[str, Callable[..., Any]] = {
+        "number": number,
+        "signed": signed,
+        "cell": _cell,
+        "breakable": _breakable,
+    }
+    environment.filters |= filters
+    headings, rows = comparison(data)
+    figures = _figures(data)
+    return environment.get_template("report.html").render(
+        data=data,
+        summary=summary_of(data),
+        headings=headings,
+        rows=rows,
+        figures={name: _script_json(figure.to_plotly_json()) for name, figure in figures.items()},
+        curves=[name for name in figures if name.startswith("curve:")],
+        swept=_swept(data),
+        trial_metrics=_trial_metrics(data),
+        class_rows=_class_rows(data),
+        plotly_js=get_plotlyjs(),
+    )
+
+
+def _figures(data: ReportData) -> dict[str, Any]:
+    from orchestrator.reporting import figures
+
+    drawn: dict[str, Any] = {}
+    if data.arms:
+        drawn["groups"] = figures.group_bars(data)
+        drawn["frequency"] = figures.accuracy_by_frequency(data)
+    drawn |= {f"curve:{metric}": figure for metric, figure in figures.learning_curves(data).items()}
+    if data.sweep is not None:
+        drawn["sweep"] = figures.parallel_coordinates(data.sweep)
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _script_json(figure: Mapping[str, Any]) -> str:
+    """JSON that may stand inside a script element: no `<`, and null for what is not a number."""
+    from plotly.utils import PlotlyJSONEncoder
+
+    return json.dumps(figure, cls=PlotlyJSONEncoder).replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+def _swept(data: ReportData) -> list[str]:
+    return sorted({path for trial in data.sweep.trials for path in trial.values}) if data.sweep else []
+
+
+def _trial_metrics(data: ReportData) -> list[str]:
+    if data.sweep is None:
+        return []
+    return sorted({name for trial in data.sweep.trials for name in trial.metrics} - {data.sweep.metric})
+
+
+def _class_rows(data: ReportData) -> list[dict[str, Any]]:
+    """One row per class, most frequent first: name, count and the accuracy of every arm."""
+    by_arm = [{one.label: one for one in arm.per_class} for arm in data.arms]
+    classes = {label: one for known in by_arm for label, one in known.items()}
+    ordered = sorted(classes.values(), key=lambda one: (-one.train_count, one.label))
+    rows = []
+    for one in ordered:
+        accuracies = [known[one.label].accuracy if one.label in known else float("nan") for known in by_arm]
+        rows.append({"name": one.name, "train_count": one.train_count, "accuracies": accuracies})
+    return rows
+
+
+def _breakable(path: str) -> Any:
+    """A dotted name, escaped, that may be broken over lines behind its dots."""
+    from markupsafe import Markup, escape
+
+    return Markup(".<wbr>").join(escape(part) for part in path.split("."))
+
+
+def _cell(value: Any) -> str:
+    """A swept value or metric in a table: numbers short, anything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "" if value is None else str(value)
+    return number(value, 0) if isinstance(value, int) else (f"{value:.4g}" if value == value else "n/a")

@@ -1,0 +1,32 @@
+"""The result as Markdown, for an MLflow description or a file.
+
+Reads and writes nothing. Knows nothing of HTML pages and figures.
+"""
+
+import re
+
+from orchestrator.reporting.data import ReportData, comparison, number, signed, summary_of
+
+
+def render_markdown(data: ReportData) -> str:
+    """Title, summary, the table with differences, commands and notes."""
+    headings, rows = comparison(data)
+    lines = [f"# {_plain(data.title)}", ""]
+    for paragraph in summary_of(data):
+        lines += [_plain(paragraph), ""]
+    lines += ["| Accuracy, % | " + " | ".join(headings) + " |", "|---|" + "---:|" * len(headings)]
+    for row in rows:
+        lines.append(f"| {_plain(row.name)} | " + " | ".join(number(value) for value in row.values) + " |")
+        if row.differences is not None:
+            cells = " | ".join(signed(value) for value in row.differences)
+            lines.append(f"| {_plain(row.name)} - {_plain(rows[0].name)} | {cells} |")
+    if data.commands:
+        lines += ["", "```", *data.commands, "```"]
+    if data.notes:
+        lines += ["", *(f"* {_plain(note)}" for note in data.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

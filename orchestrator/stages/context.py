@@ -1,0 +1,154 @@
+"""What every stage is given, and the one way in which a stage makes or reuses an artifact.
+
+Reads and writes manifests. Knows nothing of the single stages.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from orchestrator.artifacts.manifest import (
+    Manifest,
+    Status,
+    artifact_fingerprint,
+    discard,
+    read_manifest,
+    refuse_changed,
+    status_of,
+    write_manifest,
+)
+from orchestrator.artifacts.storage import read_json, write_json
+from orchestrator.config.execution import Execution
+from orchestrator.config.experiment import Experiment
+from orchestrator.executors.protocol import Executor
+from orchestrator.stages.feedback import Feedback
+from orchestrator.tracking import Tracker
+
+BEGUN_NAME = "begun.json"
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One artifact of the line before it is made.
+
+    Attributes:
+        stage: the stage's name (also what --rebuild takes).
+        folder: where it lies.
+        settings, parents: what determines it.
+        is_view: it can always be derived again cheaply from stores and data, so other settings simply replace it;
+            otherwise (students, sweeps) other settings under the same name are refused.
+    """
+
+    stage: str
+    folder: Path
+    settings: dict[str, Any]
+    parents: dict[str, str]
+    is_view: bool
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identity of the artifact."""
+        return artifact_fingerprint(self.stage, self.settings, self.parents)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """Settings and parents: what two artifacts are compared by."""
+        return {"settings": self.settings, "parents": self.parents}
+
+    def status(self) -> Status:
+        """Whether it is there."""
+        return status_of(self.folder, self.fingerprint)
+
+
+@dataclass
+class Context:
+    """The experiment, where it runs, and what the stages share.
+
+    Attributes:
+        rebuild: stages to be made anew whatever lies there.
+        open_executor: called when work needs an engine, and only then: a finished line starts no cluster.
+    """
+
+    experiment: Experiment
+    execution: Execution
+    tracker: Tracker
+    feedback: Feedback
+    open_executor: Callable[[], Executor]
+    rebuild: frozenset[str] = frozenset()
+    seconds: dict[str, float] = field(default_factory=dict)
+    _executor: Executor | None = None
+    _rebuilt: set[Path] = field(default_factory=set)
+
+    @property
+    def root(self) -> Path:
+        """The storage root, absolute."""
+        return Path(self.execution.storage_root).resolve()
+
+    @property
+    def folder(self) -> Path:
+        """The experiment's own folder."""
+        return self.root / self.experiment.name
+
+    @property
+    def executor(self) -> Executor:
+        """The engine, started on first use."""
+        if self._executor is None:
+            started = time.perf_counter()
+            self._executor = self.open_executor()
+            self.seconds["engine start"] = time.perf_counter() - started
+        return self._executor
+
+    def close(self) -> None:
+        """Give the engine back."""
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
+
+    def make(self, plan: Plan, build: Callable[[Path], tuple[Counts, Mapping[str, float]]]) -> Manifest:
+        """Reuse the artifact of `plan`, or make it: `build(folder)` writes files and returns counts and metrics."""
+        if plan.stage in self.rebuild and plan.folder not in self._rebuilt:
+            discard(plan.folder)
+        self._rebuilt.add(plan.folder)
+        status = plan.status()
+        name = plan.folder.relative_to(self.root)
+        if status is Status.REUSE:
+            manifest = read_manifest(plan.folder)
+            assert manifest is not None
+            self.feedback.event(plan.stage, f"reused {name}: {_shown(manifest.counts)}")
+            return manifest
+        if status is Status.CHANGED:
+            manifest = read_manifest(plan.folder)
+            assert manifest is not None
+            if not plan.is_view:
+                old = {"settings": manifest.settings, "parents": manifest.parents}
+                refuse_changed(plan.folder, plan.stage, old, plan.content, "a finished")
+            discard(plan.folder)
+        self._begin(plan)
+        started = time.perf_counter()
+        counts, metrics = build(plan.folder)
+        seconds = time.perf_counter() - started
+        self.seconds[f"{plan.stage} {name}"] = seconds
+        manifest = write_manifest(
+            plan.folder, stage=plan.stage, settings=plan.settings, parents=plan.parents, counts=counts,
+            seconds=seconds, metrics=dict(metrics),
+        )  # fmt: skip
+        self.feedback.event(plan.stage, f"made {name} in {seconds:.1f} s: {_shown(counts)}")
+        return manifest
+
+    def _begin(self, plan: Plan) -> None:
+        """Mark what the folder is for; leftovers of other settings are dropped (views) or refused (everything else)."""
+        path = plan.folder / BEGUN_NAME
+        if path.is_file() and (begun := read_json(path)) != plan.content:
+            if not plan.is_view:
+                refuse_changed(plan.folder, plan.stage, begun, plan.content, "an unfinished")
+            discard(plan.folder)
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, plan.content)
+
+
+def _shown(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in counts.items())

@@ -1,0 +1,67 @@
+"""What the user sees while the line runs: one line per event, a bar for long work.
+
+Writes to the terminal. Knows nothing of stages.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+QUIET_PERIOD_S = 15.0  # without a terminal, a line at most this often
+Advance = Callable[..., None]
+
+
+class Feedback:
+    """Prints events and bars; on something that is not a terminal, bars become occasional lines.
+
+    Args:
+        quiet: print nothing but the final results.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.quiet = quiet
+
+    def event(self, stage: str, text: str) -> None:
+        """One line: what happened in a stage."""
+        if not self.quiet:
+            self.console.print(f"[bold]{stage:<9}[/bold] {text}", markup=True)
+
+    @contextmanager
+    def bar(self, stage: str, total: int, unit: str) -> Iterator[Advance]:
+        """A progress bar; yields `advance(done, note="")`, `done` being the absolute count."""
+        if self.quiet:
+            yield lambda done, note="": None
+        elif self.console.is_terminal:
+            columns = (
+                TextColumn(f"[bold]{stage:<9}[/bold]"), BarColumn(bar_width=30), MofNCompleteColumn(),
+                TextColumn(unit), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+            )  # fmt: skip
+            with Progress(*columns, console=self.console, transient=True) as progress:
+                task = progress.add_task("", total=total, note="")
+
+                def advance(done: float, note: str = "") -> None:
+                    progress.update(task, completed=done, note=note)
+
+                yield advance
+        else:
+            last = started = time.monotonic()
+
+            def line(done: float, note: str = "") -> None:
+                nonlocal last
+                now = time.monotonic()
+                if now - last >= QUIET_PERIOD_S and done:
+                    last = now
+                    left = (now - started) * (total - done) / done
+                    self.event(stage, f"{done:.0f}/{total} {unit}, about {left:.0f} s left {note}".rstrip())
+
+            yield line
+
+
+def short_metrics(metrics: Mapping[str, Any], names: tuple[str, ...] = ("train/loss", "select/all", "select/few")) -> str:
+    """A few metrics for a progress line."""
+    return " ".join(f"{name.split('/')[-1]} {metrics[name]:.3g}" for name in names if name in metrics)

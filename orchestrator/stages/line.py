@@ -1,0 +1,82 @@
+"""The whole line, and the file to read first: images -> index -> captions -> embeddings -> shards -> sweep -> students -> report.
+
+Each stage reads artifacts, writes one, and is reused when nothing that determines it has changed. Knows the order and
+nothing else.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.artifacts.manifest import Status
+from orchestrator.artifacts.storage import read_json
+from orchestrator.stages import caption, embed, evaluate, index, report, shard, sweep, train
+from orchestrator.stages.context import Context, Plan
+
+STAGES = ("index", "caption", "embed", "shard", "sweep", "train", "evaluate", "report")
+
+
+def run(context: Context, until: str) -> dict[str, Plan]:
+    """Make everything up to and including stage `until`; returns the plans by stage (arms as `train/ARM`)."""
+    experiment = context.experiment
+    wanted = STAGES[: STAGES.index(until) + 1]
+    plans: dict[str, Plan] = {"index": index.make(context)}
+    if "caption" in wanted:
+        plans["caption"] = caption.make(context, plans["index"])
+    if "embed" in wanted:
+        plans["embed"] = embed.make(context, {name: plans[name] for name in ("index", "caption")})
+    if "shard" in wanted:
+        plans["shard"] = shard.make(context, plans["index"])
+    best: dict[str, dict[str, Any]] = {}
+    if "sweep" in wanted and (planned := sweep.plan(context, plans)) is not None:
+        assert experiment.sweep is not None
+        best[experiment.sweep.arm] = sweep.make(context, plans, planned)
+        plans["sweep"] = planned
+    if "train" in wanted:
+        for arm in experiment.arms:
+            plans[f"train/{arm}"] = train.make(context, plans, arm, best.get(arm, {}))
+    if "evaluate" in wanted:
+        for arm in experiment.arms:
+            plans[f"evaluate/{arm}"] = evaluate.make(context, plans, plans[f"train/{arm}"], arm)
+    if "report" in wanted:
+        plans["report"] = report.make(context, plans)
+    return plans
+
+
+def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:
+    """What `run` would do, without doing it: rows of (stage, folder, make | reuse | remake | refused).
+
+    An arm that waits for its sweep's best values cannot be told before the sweep has run.
+    """
+    wanted = STAGES[: STAGES.index(until) + 1]
+    plans: dict[str, Plan] = {"index": index.plan(context)}
+    plans["caption"] = caption.plan(context, plans["index"])
+    plans["embed"] = embed.plan(context, {name: plans[name] for name in ("index", "caption")})
+    plans["shard"] = shard.plan(context, plans["index"])
+    rows = [(name, *_told(context, plans[name])) for name in ("index", "caption", "embed", "shard") if name in wanted]
+    best: Mapping[str, Any] | None = {}
+    if "sweep" in wanted and (planned := sweep.plan(context, plans)) is not None:
+        rows.append(("sweep", *_told(context, planned)))
+        best = _best_values(planned) if planned.status() is Status.REUSE else None
+    if "train" in wanted:
+        for arm in context.experiment.arms:
+            swept = context.experiment.sweep is not None and context.experiment.sweep.arm == arm
+            if swept and best is None:
+                rows.append(("train", f"{context.experiment.name}/arms/{arm}", "make (after the sweep)"))
+            else:
+                rows.append(("train", *_told(context, train.plan(context, plans, arm, best if swept and best else {}))))
+    if "report" in wanted:
+        rows.append(("report", f"{context.experiment.name}/report", "make or reuse"))
+    return rows
+
+
+def _best_values(planned: Plan) -> dict[str, Any]:
+    found = read_json(planned.folder / sweep.TRIALS)
+    return dict(next(trial for trial in found["trials"] if trial["number"] == found["best"])["values"])
+
+
+def _told(context: Context, plan: Plan) -> tuple[str, str]:
+    status = plan.status()
+    word = {Status.MISSING: "make", Status.REUSE: "reuse", Status.CHANGED: "remake" if plan.is_view else "refused"}[status]
+    if plan.stage in context.rebuild:
+        word = "remake (asked for)"
+    return str(plan.folder.relative_to(context.root)), word

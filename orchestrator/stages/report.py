@@ -1,0 +1,184 @@
+"""Stage `report`: what the experiment found, as one offline HTML file, Markdown, JSON, and a table in the terminal.
+
+Reads the finished artifacts; writes `report.html`, `report.md`, `report.json`. Knows nothing of how they were made.
+"""
+
+import base64
+import io
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.compute as pc
+from PIL import Image
+
+from orchestrator.artifacts.manifest import read_manifest
+from orchestrator.artifacts.storage import read_json, read_table, write_bytes
+from orchestrator.datasets.index import DatasetIndex, decode_rgb, read_image_bytes
+from orchestrator.reporting.data import (
+    ArmResult,
+    CaptionCard,
+    ClassResult,
+    ReportData,
+    SweepResult,
+    TrialRow,
+    read_report_data,
+    write_report_data,
+)
+from orchestrator.reporting.html import write_html
+from orchestrator.reporting.markdown import render_markdown
+from orchestrator.search.space import load_space
+from orchestrator.stages import caption, evaluate, index, sweep
+from orchestrator.stages.context import Context, Counts, Plan
+from orchestrator.tracking import artifact_root, resolve_uri, ui_command
+from orchestrator.training.run import HISTORY
+
+NUM_CARDS = 24
+PACKAGES = ("ray", "torch", "transformers", "open_clip_torch", "timm", "mlflow", "optuna", "pyarrow")
+DATA, HTML, MARKDOWN = "report.json", "report.html", "report.md"
+
+
+def plan(context: Context, plans: Mapping[str, Plan]) -> Plan:
+    """A report depends on everything before it; it can always be written again."""
+    parents = {name: planned.fingerprint for name, planned in plans.items()}
+    settings = {"description": context.experiment.description}
+    return Plan("report", context.folder / "report", settings, parents, is_view=True)
+
+
+def make(context: Context, plans: Mapping[str, Plan]) -> Plan:
+    """Make or reuse the report; the table is printed either way."""
+    planned = plan(context, plans)
+
+    def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
+        data = collect(context, plans)
+        write_report_data(data, folder / DATA)
+        write_html(data, folder / HTML)
+        write_bytes(folder / MARKDOWN, render_markdown(data).encode())
+        key = context.experiment.name
+        for name in (HTML, MARKDOWN, DATA):
+            context.tracker.log_artifact(key, folder / name, "report")
+        return {"arms": len(data.arms), "trials": len(data.sweep.trials) if data.sweep else 0}, {}
+
+    context.make(planned, build)
+    return planned
+
+
+def load(planned: Plan) -> ReportData:
+    """The data of a finished report."""
+    return read_report_data(planned.folder / DATA)
+
+
+def open_command(context: Context) -> str:
+    """The exact command that opens the MLflow UI on this experiment."""
+    uri = resolve_uri(context.execution.tracking, context.root)
+    return ui_command(uri, artifact_root(uri))
+
+
+def collect(context: Context, plans: Mapping[str, Plan]) -> ReportData:
+    """Everything the report shows, from the artifacts."""
+    data = index.load(context)
+    manifests = {name: read_manifest(planned.folder) for name, planned in plans.items()}
+    embedded = manifests["embed"]
+    notes = []
+    if embedded is not None and "report/all" in embedded.metrics:
+        notes.append(
+            f"The image teacher, zero-shot by the class descriptions, reaches {100 * embedded.metrics['report/all']:.1f} %"
+            f" on the report split and {100 * embedded.metrics['select/all']:.1f} % on the selection split."
+        )
+    counts: dict[str, int | float | str] = {
+        f"{name}: {what.replace('_', ' ')}": count
+        for name, manifest in manifests.items()
+        if manifest is not None and "/" not in name
+        for what, count in manifest.counts.items()
+    }
+    return ReportData(
+        title=context.experiment.name,
+        created_utc=next((m.created_utc for m in reversed(list(manifests.values())) if m is not None), ""),
+        arms=tuple(_arm(context, plans, arm, data) for arm in context.experiment.arms),
+        sweep=_sweep(context, plans),
+        captions=tuple(_cards(plans["caption"].folder, data)),
+        environment=_environment(),
+        commands=(" ".join(["orchestrator", *sys.argv[1:]]), open_command(context)),
+        counts=counts,
+        notes=tuple(filter(None, (context.experiment.description.strip(), *notes))),
+    )
+
+
+def _arm(context: Context, plans: Mapping[str, Plan], arm: str, data: DatasetIndex) -> ArmResult:
+    found = read_json(plans[f"evaluate/{arm}"].folder / evaluate.EVALUATION)
+    names = data.classes["name"].to_pylist()
+    rows = zip(found["correct"], found["total"], found["train_count"], strict=True)
+    per_class = tuple(
+        ClassResult(label, names[label], trained, 100 * right / total if total else float("nan"))
+        for label, (right, total, trained) in enumerate(rows)
+    )
+    curves: dict[str, list[tuple[float, float]]] = {}
+    for row in read_json(plans[f"train/{arm}"].folder / HISTORY):
+        for name, value in row.items():
+            if name != "epoch":
+                curves.setdefault(name, []).append((row["epoch"], value))
+    settings = plans[f"train/{arm}"].settings
+    losses = ", ".join(f"{name} ({loss['kind']}, weight {loss['weight']:.3g})" for name, loss in settings["losses"].items())
+    return ArmResult(
+        name=arm,
+        metrics={name: 100 * value for name, value in found["metrics"].items()},
+        per_class=per_class,
+        curves={name: tuple(points) for name, points in curves.items()},
+        description=f"losses: {losses}",
+    )
+
+
+def _sweep(context: Context, plans: Mapping[str, Plan]) -> SweepResult | None:
+    if context.experiment.sweep is None:
+        return None
+    space = load_space(Path(context.experiment.sweep.space))
+    found = read_json(plans["sweep"].folder / sweep.TRIALS)
+    rows = tuple(
+        TrialRow(
+            trial_id=f"{trial['number']:04d}",
+            values={path: "none" if value is None else value for path, value in trial["values"].items()},
+            objective=trial["metrics"].get(space.metric, float("nan")),
+            metrics={name: trial["metrics"][name] for name in trial["metrics"] if name.startswith("select/")},
+            status=trial["status"],
+            epochs=trial["epochs"],
+        )
+        for trial in found["trials"]
+    )
+    mode: Literal["max", "min"] = space.mode
+    return SweepResult(rows, space.metric, mode, f"{found['best']:04d}")
+
+
+def _cards(captions_folder: Path, data: DatasetIndex) -> list[CaptionCard]:
+    """The first image of evenly spaced classes with what the captioner said."""
+    captions = read_table(captions_folder / caption.CAPTIONS)
+    said: dict[str, dict[str, str]] = {}
+    for row in captions.select(["image_id", "prompt", "caption"]).to_pylist():
+        said.setdefault(row["image_id"], {})[row["prompt"]] = row["caption"]
+    names = data.classes["name"].to_pylist()
+    captioned = data.images.filter(pc.is_in(data.images["image_id"], captions["image_id"]))
+    first: dict[int, dict[str, Any]] = {}
+    for image in captioned.to_pylist():
+        first.setdefault(image["label"], image)
+    labels = sorted(first)
+    chosen = [labels[i * len(labels) // min(NUM_CARDS, len(labels))] for i in range(min(NUM_CARDS, len(labels)))]
+    return [
+        CaptionCard(_thumbnail(first[label]), names[label], first[label]["split"], said[first[label]["image_id"]],
+                    first[label]["oracle_caption"])
+        for label in chosen
+    ]  # fmt: skip
+
+
+def _thumbnail(row: Mapping[str, Any]) -> str:
+    image = decode_rgb(read_image_bytes(row["path"], row["offset"], row["size"]))
+    image.thumbnail((160, 160), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def _environment() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    return {**found, **{name: version(name) for name in PACKAGES}}

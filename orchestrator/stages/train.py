@@ -1,0 +1,83 @@
+"""Stage `train`: one student for each arm of the experiment, by the engine's distributed training.
+
+Reads shards and embeddings; writes each arm's student, history and result. Knows nothing of Ray.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.artifacts.storage import read_table
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.load import arm_experiment
+from orchestrator.stages.context import Context, Counts, Plan
+from orchestrator.stages.feedback import short_metrics
+from orchestrator.tracking import SpoolTracker
+from orchestrator.training.run import TrainingJob, read_result, train_settings
+
+
+def plan(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[str, Any]) -> Plan:
+    """A student depends on shards, embeddings and its arm's settings, the sweep's best values included."""
+    experiment = arm_experiment(context.experiment, arm, best)
+    settings = train_settings(experiment.student, experiment.adaptor, experiment.losses, experiment.training,
+                              experiment.text_sources)  # fmt: skip
+    settings["num_workers"] = context.execution.training.num_workers
+    return Plan("train", context.folder / "arms" / arm, settings, _fingerprints(parents), is_view=False)
+
+
+def make_job(
+    context: Context, experiment: Experiment, parents: Mapping[str, Plan], folder: Path, run_key: str
+) -> TrainingJob:
+    """The training job of an experiment (an arm, a trial, a cell) with results in `folder`."""
+    classes = read_table(parents["index"].folder / "classes.parquet", columns=["label"])
+    tracker = context.tracker
+    return TrainingJob(
+        run_key=run_key,
+        folder=str(folder),
+        shards=str(parents["shard"].folder),
+        embeddings=str(parents["embed"].folder),
+        parents=_fingerprints(parents),
+        num_classes=classes.num_rows,
+        text_sources=experiment.text_sources,
+        student=experiment.student,
+        adaptor=experiment.adaptor,
+        losses=experiment.losses,
+        training=experiment.training,
+        spool=str(tracker.spool_dir) if isinstance(tracker, SpoolTracker) else None,
+    )
+
+
+def make(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[str, Any]) -> Plan:
+    """Make or reuse the student of one arm."""
+    planned = plan(context, parents, arm, best)
+
+    def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
+        experiment = arm_experiment(context.experiment, arm, best)
+        run_key = f"{context.experiment.name}/arm/{arm}"
+        job = make_job(context, experiment, parents, folder, run_key)
+        context.tracker.start_run(
+            run_key, name=arm, parent_key=context.experiment.name, params=planned.settings,
+            tags={"kind": "arm", "arm": arm, "dataset": experiment.dataset.kind},
+        )  # fmt: skip
+        workers = context.execution.training
+        context.feedback.event("train", f"{arm}: {experiment.training.epochs} epochs on {workers.num_workers} workers")
+        with context.feedback.bar("train", experiment.training.epochs, "epochs") as advance:
+
+            def on_progress(progress: Mapping[str, Any]) -> None:
+                advance(progress.get("epoch", 0), short_metrics(progress))
+
+            try:
+                context.executor.train(job, workers, on_progress)
+            except BaseException as error:
+                context.tracker.end_run(run_key, "FAILED", str(error).split("\n", 1)[0])
+                raise
+        metrics: dict[str, float] = read_result(folder)["metrics"]
+        context.tracker.end_run(run_key, "FINISHED")
+        return {"epochs": experiment.training.epochs}, metrics
+
+    context.make(planned, build)
+    return planned
+
+
+def _fingerprints(parents: Mapping[str, Plan]) -> dict[str, str]:
+    return {name: parents[name].fingerprint for name in ("shard", "embed")}

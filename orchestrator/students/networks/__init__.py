@@ -1,0 +1,1 @@
+"""The students as networks: images to (logits [N, C], feature [N, d]), with the attribute `feature_dim`."""

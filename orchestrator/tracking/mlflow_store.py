@@ -1,0 +1,64 @@
+"""The MLflow store itself: where it lies, how it is opened quietly, and how its schema is made once.
+
+Reads and writes a SQLite file, or contacts a server. Knows nothing of runs and events. Imports mlflow inside functions.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+_QUIET_DEFAULTS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the shipper has its own patience; MLflow's would block for minutes
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file behind `sqlite:///...`; None for any other store."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def artifact_root(uri: str) -> Path | None:
+    """Where artifacts lie: beside the SQLite file; None when a server decides."""
+    database = sqlite_path(uri)
+    return None if database is None else database.parent / "mlartifacts"
+
+
+def open_client(uri: str) -> "MlflowClient":
+    """A quiet client: no telemetry, no migration log, no long retries. What the environment sets already wins."""
+    for name, value in _QUIET_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "mlflow.store.tracking"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def prepare(uri: str) -> None:
+    """Create the schema of a SQLite store once, under a file lock: processes that meet a new file together crash in the
+    migration ("duplicate column name"). Does nothing for a server."""
+    database = sqlite_path(uri)
+    if database is None:
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(database.with_name(f".{database.name}.lock")):
+        open_client(uri).search_experiments(max_results=1)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,148 @@
+"""The training loop: steppable over given batches, with a generator around it that yields Progress each epoch.
+
+Pure torch; pytest, torchrun, Ray Train and a Tune trial drive it with the same `for`. Early stopping is ceasing to
+iterate. Reads and writes nothing; knows nothing of files, drivers or tracking.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from orchestrator import distributed, vocabulary
+from orchestrator.errors import NonFiniteLossError
+from orchestrator.training import order
+from orchestrator.training.data import SplitData, TeacherData
+from orchestrator.training.model import IMAGE, DistillationModel
+from orchestrator.training.optimizer import build_optimizer, learning_rate_factor
+from orchestrator.training.settings import TrainingSettings
+from orchestrator.training.views import draw_views
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a training after one epoch.
+
+    Attributes:
+        epoch: finished epochs, 1-based.
+        step: finished optimiser steps.
+        metrics: means over the epoch of each loss part, plus speed (images/s) and the share of time spent on data.
+    """
+
+    epoch: int
+    num_epochs: int
+    step: int
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """One student's training, one step at a time.
+
+    Args:
+        model: student, adaptor and losses.
+        settings: schedule, optimiser, views, seeds.
+        images: the training split.
+        teacher: the teacher's rows for it, or None when no loss reads any.
+        parallel: the DDP wrapper around `model`, or None in one process.
+    """
+
+    def __init__(
+        self,
+        model: DistillationModel,
+        settings: TrainingSettings,
+        images: SplitData,
+        teacher: TeacherData | None,
+        *,
+        device: torch.device,
+        parallel: nn.Module | None = None,
+    ) -> None:
+        self.model, self.settings, self.images, self.teacher = model, settings, images, teacher
+        self.device, self._forward = device, parallel or model
+        self.optimizer = build_optimizer(settings.optimizer, model)
+        self._peaks = [group["lr"] for group in self.optimizer.param_groups]
+        self.batches_per_epoch = order.num_batches(len(images.labels), settings.batch_size)
+        self.num_steps = self.batches_per_epoch * settings.epochs
+        self.step_index = 0
+
+    def make_batch(self, rows: order.Indices, epoch: int) -> dict[str, Tensor]:
+        """The batch of these images: the views of `epoch`, labels, and the teacher's rows."""
+        in_order = np.sort(rows)  # memory-mapped reads in file order, then back to the drawn order
+        back = np.searchsorted(in_order, rows)
+        pixels = self.images.pixels[in_order][back]
+        view = draw_views(pixels, self.images.keys[rows], self.settings.views, self.settings.data_seed, epoch)
+        batch = {IMAGE: view, vocabulary.LABEL: torch.from_numpy(self.images.labels[rows])}
+        if self.teacher is not None:
+            batch |= self.teacher.inputs(rows)
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+
+    def step(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:
+        """One optimiser step; returns the detached parts of the loss, `loss` being the total.
+
+        Raises:
+            NonFiniteLossError: naming step, parts and image ids; the parameters are left as they were.
+        """
+        factor = learning_rate_factor(self.step_index, self.num_steps, self.settings.schedule)
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        total, parts = self._forward(batch)
+        if not bool(torch.isfinite(total)):
+            shown = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
+            ids = ", ".join(self.images.image_ids[row] for row in rows[:8])
+            raise NonFiniteLossError(
+                f"the loss is {float(total)} at step {self.step_index} ({shown}); images {ids}, ...",
+                expected="a finite loss",
+                remedy="lower training.optimizer.learning_rate, or set training.gradient_clip_norm",
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        if self.settings.gradient_clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip_norm)
+        self.optimizer.step()
+        self.model.after_step()
+        self.step_index += 1
+        return {"loss": total.detach(), **parts}
+
+    def epochs(self) -> Iterator[Progress]:
+        """Train from where the state stands to the last epoch, yielding after each."""
+        settings = self.settings
+        while self.step_index < self.num_steps:
+            epoch, first = divmod(self.step_index, self.batches_per_epoch)
+            self.model.train()
+            sums: dict[str, Tensor] = {}
+            waited, started, num_steps, num_images = 0.0, time.perf_counter(), 0, 0
+            share = order.batches(
+                len(self.images.labels), settings.batch_size, settings.data_seed, epoch,
+                first=first, rank=distributed.rank(), num_workers=distributed.world_size(),
+            )  # fmt: skip
+            for rows in share:
+                before = time.perf_counter()
+                batch = self.make_batch(rows, epoch)
+                waited += time.perf_counter() - before
+                for name, value in self.step(batch, rows).items():
+                    sums[name] = sums[name] + value if name in sums else value.clone()
+                num_steps, num_images = num_steps + 1, num_images + len(rows)
+            seconds = time.perf_counter() - started
+            metrics = {f"train/{name}": float(value) / num_steps for name, value in sums.items()}
+            metrics["speed/images_per_s"] = num_images * distributed.world_size() / seconds
+            metrics["speed/data_wait_fraction"] = waited / seconds
+            yield Progress(epoch + 1, settings.epochs, self.step_index, metrics)
+
+    def state(self) -> dict[str, Any]:
+        """Everything a resume needs; views and order are functions of the step, so no other random state matters."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step_index,
+            "torch_rng": torch.get_rng_state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Continue from `state()` of a training with the same settings."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step_index = state["step"]
+        torch.set_rng_state(state["torch_rng"])

@@ -1,0 +1,187 @@
+"""One student's training from its artifacts: what every driver (in process, torchrun, Ray Train, a Tune trial) calls.
+
+Reads the `shards` and `embeddings` artifacts; writes checkpoints, the student and its history into the run's folder and
+its metrics into the spool. Knows nothing of Ray.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from orchestrator import distributed, vocabulary
+from orchestrator.artifacts.fingerprint import fingerprint
+from orchestrator.artifacts.storage import read_json, write_atomically, write_json
+from orchestrator.evaluation.predict import count_correct
+from orchestrator.evaluation.shot_accuracy import shot_accuracy
+from orchestrator.frozen import Frozen
+from orchestrator.losses import LossSettings
+from orchestrator.losses.context import LossContext
+from orchestrator.losses.objective import Objective
+from orchestrator.students import StudentSettings
+from orchestrator.students.adaptor import AdaptorSettings
+from orchestrator.tracking.spool import SpoolTracker
+from orchestrator.tracking.tracker import NullTracker, Tracker
+from orchestrator.training.checkpoint import Checkpoints
+from orchestrator.training.data import SplitData, load_split, load_teacher
+from orchestrator.training.loop import Progress, Trainer
+from orchestrator.training.model import DistillationModel
+from orchestrator.training.settings import TrainingSettings
+
+TEACHER_INPUTS = frozenset(
+    {vocabulary.TEXT, vocabulary.TEXT_ID, vocabulary.TEACHER_IMAGE, vocabulary.TEACHER_LOGITS}
+)
+HISTORY, STUDENT, RESULT, PROGRESS = "history.json", "student.safetensors", "result.json", "progress.json"
+
+
+class TrainingJob(Frozen):
+    """Everything a worker needs to train one student; plain data, so any driver can send it anywhere.
+
+    Attributes:
+        run_key: identity of the run in tracking.
+        folder: where checkpoints and the student go (shared storage when there are many nodes).
+        shards, embeddings: the artifacts' folders; `parents` are their fingerprints.
+        text_sources: names of the text sources the text loss reads, in order (Q of them).
+    """
+
+    run_key: str
+    folder: str
+    shards: str
+    embeddings: str
+    parents: dict[str, str]
+    num_classes: int
+    text_sources: tuple[str, ...]
+    student: StudentSettings
+    adaptor: AdaptorSettings
+    losses: dict[str, LossSettings]
+    training: TrainingSettings
+    spool: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What determines the student, as plain JSON."""
+        return train_settings(self.student, self.adaptor, self.losses, self.training, self.text_sources)
+
+    def identity(self) -> str:
+        """Fingerprint of settings and parents."""
+        return fingerprint({"settings": self.settings(), "parents": self.parents})
+
+    def tracker(self) -> Tracker:
+        """Where metrics go."""
+        return SpoolTracker(Path(self.spool)) if self.spool else NullTracker()
+
+
+def train_settings(
+    student: StudentSettings,
+    adaptor: AdaptorSettings,
+    losses: Mapping[str, LossSettings],
+    training: TrainingSettings,
+    text_sources: Sequence[str],
+) -> dict[str, Any]:
+    """The settings that determine a student, as plain JSON."""
+    return {
+        "student": student.model_dump(mode="json"),
+        "adaptor": adaptor.model_dump(mode="json"),
+        "losses": {name: loss.model_dump(mode="json") for name, loss in losses.items()},
+        "training": training.model_dump(mode="json"),
+        "text_sources": list(text_sources),
+    }
+
+
+def build_model(job: TrainingJob, class_count: tuple[int, ...], text_dim: int, teacher_dim: int) -> DistillationModel:
+    """The model of a job with weights drawn from its `init_seed`."""
+    torch.manual_seed(job.training.init_seed)
+    student = job.student.build(job.num_classes)
+    feature_dim = int(student.feature_dim)
+    context = LossContext(
+        class_count=class_count,
+        feature_dim=feature_dim,
+        text_dim=text_dim,
+        teacher_dim=teacher_dim,
+        num_texts=len(job.text_sources),
+        num_classes=job.num_classes,
+    )
+    adaptor = job.adaptor.build(feature_dim, text_dim)
+    objective = Objective.build(job.losses, context)
+    model = DistillationModel(student, adaptor, objective)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
+    """Train to the end, resuming from the newest checkpoint; yields after each epoch.
+
+    Args:
+        job: what to train.
+        parallel: this process is one of several in a torch process group: wrap the model in DDP.
+    """
+    torch.set_num_threads(job.training.num_threads)
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    folder, shards = Path(job.folder), Path(job.shards)
+    images, select = load_split(shards, vocabulary.SPLIT_TRAIN), load_split(shards, vocabulary.SPLIT_SELECT)
+    counts = np.bincount(images.labels, minlength=job.num_classes)
+    teacher = load_teacher(Path(job.embeddings), job.text_sources)
+    text_dim = teacher.text_vectors.shape[1]
+    teacher_dim = 0 if teacher.image_vectors is None else teacher.image_vectors.shape[1]
+    model = build_model(job, tuple(int(n) for n in counts), text_dim, teacher_dim).to(device)
+    reads_teacher = bool(model.objective.required_inputs() & TEACHER_INPUTS)
+    wrapped: nn.Module | None = None
+    if parallel:
+        wrapped = nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+    trainer = Trainer(model, job.training, images, teacher if reads_teacher else None, device=device, parallel=wrapped)
+    first = trainer.make_batch(np.arange(min(2, len(images.labels))), 0)
+    model.objective.check({*first, vocabulary.STUDENT_LOGITS, vocabulary.STUDENT_FEATURE, vocabulary.TEXT_PREDICTION})
+
+    checkpoints = Checkpoints(folder / "checkpoints", job.identity())
+    history: list[dict[str, float]] = []
+    if (state := checkpoints.latest()) is not None:
+        trainer.load_state(state)
+        history = state["history"]
+    tracker = job.tracker() if distributed.rank() == 0 else NullTracker()
+    leader = distributed.rank() == 0
+    for progress in trainer.epochs():
+        metrics = dict(progress.metrics)
+        last = progress.epoch == progress.num_epochs
+        if last or progress.epoch % job.training.evaluate_every_epochs == 0:
+            metrics |= _evaluate(model, select, job.num_classes, counts)
+        history.append({"epoch": float(progress.epoch), **metrics})
+        tracker.log_metrics(job.run_key, metrics, progress.epoch)
+        if leader and (last or progress.epoch % job.training.checkpoint_every_epochs == 0):
+            checkpoints.save(progress.step, {**trainer.state(), "history": history})
+        if leader:
+            write_json(folder / PROGRESS, {"epoch": progress.epoch, "num_epochs": progress.num_epochs, **metrics})
+        yield Progress(progress.epoch, progress.num_epochs, progress.step, metrics)
+    result = _evaluate(model, select, job.num_classes, counts)
+    if leader:
+        _write_student(model, folder / STUDENT)
+        write_json(folder / HISTORY, history)
+        write_json(folder / RESULT, {"metrics": result, "epochs": job.training.epochs})
+        tracker.log_metrics(job.run_key, result, job.training.epochs)
+    distributed.barrier()
+
+
+def read_progress(job: TrainingJob) -> dict[str, Any]:
+    """What a running training last told: epoch, num_epochs and its metrics; empty before the first epoch ends."""
+    path = Path(job.folder) / PROGRESS
+    progress: dict[str, Any] = read_json(path) if path.is_file() else {}
+    return progress
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """The metrics that a finished training wrote."""
+    result: dict[str, Any] = read_json(folder / RESULT)
+    return result
+
+
+def _write_student(model: DistillationModel, path: Path) -> None:
+    """Only what classification needs: adaptor and losses are dropped (VLM-KD, section 2)."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.student.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary))
+
+
+def _evaluate(model: DistillationModel, select: SplitData, num_classes: int, counts: "np.ndarray[Any, Any]") -> dict[str, float]:
+    """Accuracies on the selection split; training never reads the report split."""
+    correct, total = count_correct(model.student, select.pixels, select.labels, num_classes)
+    return {f"select/{name}": value for name, value in shot_accuracy(correct, total, counts).items()}

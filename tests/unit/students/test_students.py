@@ -1,0 +1,129 @@
+"""Students: features and logits belong together, on every kind of the union; checkpoints; what cannot be built."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import save_file
+
+from orchestrator.errors import ArtifactError, ConfigError
+from orchestrator.students import StudentSettings, TimmStudentSettings, TinyStudentSettings
+
+STUDENTS = [
+    TinyStudentSettings(width=4),
+    TimmStudentSettings(name="resnet18"),
+    TimmStudentSettings(name="vit_tiny_patch16_224", image_size=32, drop_path=0.1),
+    TimmStudentSettings(name="convnext_atto"),
+    TimmStudentSettings(name="mobilenetv3_small_050"),
+]
+every_student = pytest.mark.parametrize("settings", STUDENTS, ids=lambda s: getattr(s, "name", s.kind))
+
+
+def build(settings: Any, num_classes: int = 7) -> Any:
+    torch.manual_seed(0)
+    return settings.build(num_classes)
+
+
+def images(num_rows: int = 3, channels: int = 3) -> torch.Tensor:
+    return torch.randn(num_rows, channels, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+@every_student
+def test_the_classifier_reads_the_feature_and_each_image_stands_alone(settings: Any) -> None:
+    student = build(settings).eval()
+    logits, feature = student(images())
+    assert logits.shape == (3, 7)
+    assert feature.shape == (3, student.feature_dim)
+    one, one_feature = student(images()[1:2])
+    torch.testing.assert_close(one, logits[1:2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one_feature, feature[1:2], rtol=1e-4, atol=1e-5)
+    if settings.kind == "timm":
+        torch.testing.assert_close(student.backbone(images()), logits)
+
+
+@every_student
+def test_a_few_steps_of_descent_learn_two_images_by_heart(settings: Any) -> None:
+    student = build(settings, num_classes=2).train()
+    optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(8):
+        loss = torch.nn.functional.cross_entropy(student(images(2))[0], torch.tensor([0, 1]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]
+
+
+@every_student
+def test_the_same_seed_builds_the_same_student(settings: Any) -> None:
+    first, second = build(settings).state_dict(), build(settings).state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_union_tells_the_kinds_apart() -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(StudentSettings)
+    assert adapter.validate_python({"kind": "tiny"}) == TinyStudentSettings()
+    assert adapter.validate_python({"kind": "timm", "name": "resnet18"}) == TimmStudentSettings(name="resnet18")
+    with pytest.raises(ValidationError):
+        adapter.validate_python({"kind": "tiny", "depth": 3})
+
+
+def test_images_of_other_channel_numbers_are_taken() -> None:
+    for settings in (TinyStudentSettings(in_chans=1), TimmStudentSettings(name="resnet18", in_chans=1)):
+        assert build(settings).eval()(images(2, 1))[0].shape == (2, 7)
+
+
+def test_an_unknown_name_is_answered_with_close_ones() -> None:
+    with pytest.raises(ConfigError, match="resnet18"):
+        build(TimmStudentSettings(name="resnet_18"))
+
+
+def test_an_image_size_for_a_model_of_any_size_is_refused() -> None:
+    with pytest.raises(ConfigError, match="image_size null"):
+        build(TimmStudentSettings(name="resnet18", image_size=64))
+
+
+def test_a_model_with_two_classifiers_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no single linear classifier"):
+        build(TimmStudentSettings(name="deit_tiny_distilled_patch16_224"))
+
+
+def test_a_checkpoint_of_our_own_or_of_timm_is_loaded_exactly(tmp_path: Path) -> None:
+    source = TimmStudentSettings(name="resnet18").build(7)
+    for module, name in ((source, "ours"), (source.backbone, "timm")):
+        save_file(module.state_dict(), tmp_path / f"{name}.safetensors")
+        loaded = build(TimmStudentSettings(name="resnet18", checkpoint=str(tmp_path / f"{name}.safetensors")))
+        assert all(torch.equal(value, source.state_dict()[key]) for key, value in loaded.state_dict().items())
+
+
+def test_only_a_classifier_of_another_shape_is_left_at_its_start(tmp_path: Path) -> None:
+    source = TimmStudentSettings(name="resnet18").build(9)
+    save_file(source.state_dict(), tmp_path / "a.safetensors")
+    loaded = build(TimmStudentSettings(name="resnet18", checkpoint=str(tmp_path / "a.safetensors")))
+    assert torch.equal(loaded.backbone.conv1.weight, source.backbone.conv1.weight)
+    assert torch.equal(loaded.backbone.fc.weight, build(TimmStudentSettings(name="resnet18")).backbone.fc.weight)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    tensors = dict(TimmStudentSettings(name="resnet18").build(7).backbone.state_dict())
+    del tensors["bn1.weight"]
+    tensors["conv1.weight"] = torch.zeros(1)
+    tensors["extra"] = torch.zeros(1)
+    save_file(tensors, tmp_path / "a.safetensors")
+    with pytest.raises(ArtifactError) as caught:
+        build(TimmStudentSettings(name="resnet18", checkpoint=str(tmp_path / "a.safetensors")))
+    text = str(caught.value)
+    assert "extra is unknown" in text
+    assert "bn1.weight is missing" in text
+    assert "conv1.weight is (1,), not (64, 3, 7, 7)" in text
+    assert "(3 in all)" in text
+    with pytest.raises(ArtifactError, match="is not a file"):
+        build(TimmStudentSettings(name="resnet18", checkpoint=str(tmp_path / "b.safetensors")))
+
+
+def test_a_pickled_checkpoint_is_refused_by_its_name() -> None:
+    with pytest.raises(ValidationError, match="safetensors"):
+        TimmStudentSettings(name="resnet18", checkpoint="weights.pth")

@@ -5,6 +5,8 @@ SHELL := /bin/bash
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+SEEDS ?= 0,1,2,3
+ARMS ?= baseline,kd_t,kd_i,kd_i_t,permuted
 TINY_IMAGENET ?= ../shared/data/tiny-imagenet-lt
 
 help: ## list the commands
@@ -33,8 +35,8 @@ test: setup lint ## set up, lint, every test
 teachers: setup ## train the embedded teachers again (at most 90 minutes on 2 cores)
 	$(BIN)/python -m jobs.teachers
 
-evidence: setup ## paired seeds of every arm against the baseline; resumes where it stopped
-	$(BIN)/python -m jobs.evidence
+evidence: setup ## paired seeds of every arm against the baseline (SEEDS, ARMS); resumes cell by cell
+	$(BIN)/orchestrator evidence jobs/experiments/evidence.yaml --seeds "$(SEEDS)" --arms "$(ARMS)"
 
 tiny-imagenet: setup ## the line on photographs; TINY_IMAGENET=folder with the list files and tars
 	@test -d "$(TINY_IMAGENET)" || { echo "no folder $(TINY_IMAGENET): say where with TINY_IMAGENET=..."; exit 2; }

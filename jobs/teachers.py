@@ -1,7 +1,8 @@
-"""`python -m jobs.teachers`: train the embedded teachers (tokenizer, tiny CLIP, tiny VLM) and measure them; about an hour on 2 cores.
+"""`python -m jobs.teachers`: train the embedded teachers and measure them; about an hour on 2 cores.
 
-Writes tiny_clip/, tiny_vlm/ and QUALITY.md into --output. The pool of scenes (1.4 GB) and each finished step are kept in --work, so that
-an interrupted run goes on where it stopped. The shipped weights were made by this script with its defaults.
+Writes tiny_clip/, tiny_vlm/ and QUALITY.md into --output. The pool of scenes (1.4 GB) and each finished step are kept
+in --work, so that an interrupted run goes on where it stopped. The shipped weights were made by this script with its
+defaults.
 """
 
 import argparse
@@ -14,13 +15,27 @@ TOWER = "test_byobnet"  # timm; 0.2 M parameters, about 900 images/s in training
 
 def parser() -> argparse.ArgumentParser:
     """The command line; every default is what the shipped weights were made with."""
-    p = argparse.ArgumentParser(prog="python -m jobs.teachers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--output", type=Path, default=Path("orchestrator/embedded/weights"), help="folder for the weights (%(default)s)")
-    p.add_argument("--work", type=Path, default=Path("runs/teachers"), help="folder for the scene pool and finished steps (%(default)s)")
+    p = argparse.ArgumentParser(
+        prog="python -m jobs.teachers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "--output",
+        type=Path,
+        default=Path("orchestrator/embedded/weights"),
+        help="folder for the weights (%(default)s)",
+    )
+    p.add_argument(
+        "--work",
+        type=Path,
+        default=Path("runs/teachers"),
+        help="folder for the scene pool and finished steps (%(default)s)",
+    )
     p.add_argument("--num-scenes", type=int, default=120_000, help="training scenes (%(default)s)")
-    p.add_argument("--tower-epochs", type=float, default=6.0, help="passes of the image tower over the pool (%(default)s)")
+    p.add_argument(
+        "--tower-epochs", type=float, default=6.0, help="passes of the image tower over the pool (%(default)s)"
+    )
     p.add_argument("--clip-steps", type=int, default=1500, help="steps of the text tower (%(default)s)")
-    p.add_argument("--vlm-steps", type=int, default=3000, help="steps of the VLM (%(default)s)")
+    p.add_argument("--vlm-steps", type=int, default=2000, help="steps of the VLM (%(default)s)")
     p.add_argument("--num-check", type=int, default=1000, help="unseen scenes to measure on (%(default)s)")
     p.add_argument("--threads", type=int, default=1, help="torch threads; part of what makes the numbers (%(default)s)")
     p.add_argument("--dry-run", action="store_true", help="print what would be made, and end")
@@ -45,10 +60,22 @@ def show(title: str) -> Any:
     return progress
 
 
+def publish(made: Path, target: Path) -> float:
+    """Copy a finished step into the output folder; the seconds it took."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in made.iterdir():
+        if file.name != "seconds":
+            (target / file.name).write_bytes(file.read_bytes())
+    return float((made / "seconds").read_text())
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run every step that --work does not hold yet."""
     a = parser().parse_args(arguments)
-    print(f"tower {TOWER}: {a.num_scenes} scenes x {a.tower_epochs} epochs; text tower {a.clip_steps} steps; VLM {a.vlm_steps} steps")
+    print(
+        f"tower {TOWER}: {a.num_scenes} scenes x {a.tower_epochs} epochs; "
+        f"text tower {a.clip_steps} steps; VLM {a.vlm_steps} steps"
+    )
     print(f"weights -> {a.output}/tiny_clip, {a.output}/tiny_vlm, {a.output}/QUALITY.md; kept steps -> {a.work}")
     if a.dry_run:
         return
@@ -91,7 +118,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     started = time.monotonic()
     features = [pooled_features(trunk, pixels, flip=flip, progress=show("features")) for flip in (False, True)]
-    train_clip(a.output / "tiny_clip", TOWER, trunk, features, scenes, values, steps=a.clip_steps, progress=show("text tower"))
+    train_clip(
+        a.output / "tiny_clip", TOWER, trunk, features, scenes, values, steps=a.clip_steps, progress=show("text tower")
+    )
     timed("text tower", started)
 
     started = time.monotonic()
@@ -107,10 +136,11 @@ def main(arguments: list[str] | None = None) -> None:
     rows |= {f"size of {n}": f"{quality.folder_mebibytes(a.output / n):.1f} MiB" for n in ("tiny_clip", "tiny_vlm")}
     rows |= {f"time, {k}": f"{v / 60:.1f} min" for k, v in times.items()}
     text = (
-        "# The embedded teachers\n\nMade by `python -m jobs.teachers` (`make teachers`) with its defaults: "
-        f"{a.num_scenes} scenes of a seed of their own, tower {a.tower_epochs:g} epochs, text tower {a.clip_steps} steps, "
-        f"VLM {a.vlm_steps} steps, {a.threads} thread(s), seed 0.\nThey are trained on balanced scenes over all 1,024 combinations of attributes, "
-        "so they know more than the long-tailed training set shows.\n\n"
+        "# The embedded teachers\n\n"
+        "Made by `python -m jobs.teachers` (`make teachers`) with its defaults, on scenes of a seed of their own,\n"
+        "balanced over all 1,024 combinations of attributes: they know more than the long-tailed training set shows.\n"
+        f"{a.num_scenes} scenes; tower {TOWER} {a.tower_epochs:g} epochs, text tower {a.clip_steps} steps, "
+        f"VLM {a.vlm_steps} steps, {a.threads} thread(s), seed 0.\n\n"
     )
     (a.output / "QUALITY.md").write_text(text + quality.table(rows))
     print(quality.table(rows))

@@ -6,6 +6,8 @@ stages work; what is heavy is imported only when a command runs.
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +22,7 @@ EXIT_WRONG, EXIT_INTERRUPTED = 2, 130
 
 app = typer.Typer(
     name="orchestrator",
-    help="From images to small students that know what a large vision-language model knows, and the comparison in MLflow.",
+    help="From images to small students that know what a large vision-language model knows, compared in MLflow.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -40,26 +42,13 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print only the
 DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 
-def _run_until(
-    stage: str,
-    experiment: Path,
-    overrides: list[str] | None,
-    execution: Path,
-    settings: list[str] | None,
-    dry_run: bool,
-    rebuild: list[str] | None,
-    quiet: bool,
-    debug: bool,
-) -> None:
+@contextmanager
+def _told_plainly(debug: bool) -> Iterator[None]:
+    """Errors that the user can act on become a few lines and a true exit code."""
     from orchestrator.errors import OrchestratorError
 
     try:
-        from orchestrator.stages.command import run_command
-
-        run_command(
-            stage, experiment, overrides or [], execution, settings or [],
-            dry_run=dry_run, rebuild=frozenset(rebuild or []), quiet=quiet, open_executor=_open_executor,
-        )  # fmt: skip
+        yield
     except OrchestratorError as error:
         if debug:
             raise
@@ -92,8 +81,14 @@ def _stage_command(stage: str, text: str) -> None:
         quiet: QuietOption = False,
         debug: DebugOption = False,
     ) -> None:
-        until = "report" if stage == "run" else stage
-        _run_until(until, experiment, overrides, execution, settings, dry_run, rebuild, quiet, debug)
+        with _told_plainly(debug):
+            from orchestrator.stages.command import Request, run_command
+
+            request = Request(
+                experiment, overrides or [], execution, settings or [], _open_executor, dry_run,
+                frozenset(rebuild or []), quiet,
+            )  # fmt: skip
+            run_command("report" if stage == "run" else stage, request)
 
     app.command(stage, help=text)(command)
 
@@ -112,15 +107,44 @@ for _name, _text in {
 
 
 @app.command()
+def evidence(
+    experiment: ExperimentArgument,
+    overrides: OverridesArgument = None,
+    seeds: Annotated[str, typer.Option(help="comma-separated seeds; the same ones for every arm")] = "0,1,2,3",
+    arms: Annotated[str, typer.Option(help="comma-separated arms, the baseline first (default: all)")] = "",
+    execution: ExecutionOption = DEFAULT_EXECUTION,
+    settings: OverrideExecutionOption = None,
+    dry_run: DryRunOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Every arm on several paired seeds: differences to the baseline with 95 % intervals. Resumes cell by cell."""
+    with _told_plainly(debug):
+        from orchestrator.errors import ConfigError
+        from orchestrator.stages.command import Request, evidence_command
+
+        if not all(seed.strip().isdigit() for seed in seeds.split(",")):
+            raise ConfigError(f"--seeds {seeds}", expected="whole numbers from 0, for example 0,1,2,3")
+        request = Request(
+            experiment, overrides or [], execution, settings or [], _open_executor, dry_run, frozenset(), quiet
+        )
+        names = [name.strip() for name in arms.split(",") if name.strip()]
+        evidence_command(request, names, [int(seed) for seed in seeds.split(",")])
+
+
+@app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="a storage root, an artifact's folder, or a store", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="a storage root, an artifact's folder, or a store", show_default=False)
+    ],
     repair: Annotated[bool, typer.Option("--repair", help="remove what is damaged, so that it is made again")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Prove that artifacts and stores are whole: checksums, row counts, no empties, no duplicates."""
     from orchestrator.stages.verify import verify_folder
 
-    problems, counts = verify_folder(folder, repair=repair)
+    with _told_plainly(debug=False):
+        problems, counts = verify_folder(folder, repair=repair)
     if as_json:
         typer.echo(json.dumps({"problems": problems, "counts": counts}))
     else:

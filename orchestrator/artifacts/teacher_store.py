@@ -90,19 +90,17 @@ class TeacherStore:
 
     def model_rows(self) -> int:
         """Rows that went through the model for all part files together: what the store has cost."""
-        return sum(
-            int((pq.read_schema(part).metadata or {}).get(b"model_rows", b"0")) for part in self.parts()
-        )
+        return sum(int((pq.read_schema(part).metadata or {}).get(b"model_rows", b"0")) for part in self.parts())
 
     def verify(self, *, repair: bool) -> tuple[list[str], dict[str, int]]:
         """Check every part: readable, no empty or null values, no key in two parts.
 
         Returns the problems, in words, and counts. With `repair`, unreadable parts and leftovers of killed processes
-        are removed (their rows are then missing and computed again) and duplicates are dropped.
+        are removed, empty rows too (all of these are then missing and computed again), and duplicates are dropped.
         """
         problems: list[str] = []
         seen: dict[str, Path] = {}
-        rows = 0
+        rows = model_rows = 0
         if repair:
             remove_leftovers(self.folder)
         for part in self.parts():
@@ -113,35 +111,42 @@ class TeacherStore:
                 if repair:
                     part.unlink()
                 continue
+            model_rows += _model_rows(table.schema)
             keys = table[KEY].to_pylist()
             if part.name != f"part-{fingerprint(sorted(keys))}.parquet":
                 problems.append(f"{part.name}: its keys do not match its name{' - removed' if repair else ''}")
                 if repair:
                     part.unlink()
                     continue
-            bad = [name for name in table.column_names if _has_empty(table[name])]
-            if bad:
-                problems.append(f"{part.name}: empty values in {', '.join(bad)}")
+            empty = {name: found for name in table.column_names if pc.any(found := _is_empty(table[name])).as_py()}
+            if empty:
+                problems.append(f"{part.name}: empty values in {', '.join(empty)}")
             twice = [key for key in keys if key in seen]
             if twice:
                 problems.append(f"{part.name}: {len(twice)} keys also in {seen[twice[0]].name}")
-                if repair:
-                    self._drop_rows(part, table, set(twice))
+            drop = {key for found in empty.values() for key, bad in zip(keys, found.to_pylist(), strict=True) if bad}
+            drop.update(twice)
+            if repair and drop:
+                self._drop_rows(part, table, drop)
+                keys = [key for key in keys if key not in drop]
             seen.update((key, part) for key in keys if key not in seen)
             rows += len(keys)
-        return problems, {"parts": len(self.parts()), "rows": rows, "keys": len(seen), "model_rows": self.model_rows()}
+        return problems, {"parts": len(self.parts()), "rows": rows, "keys": len(seen), "model_rows": model_rows}
 
     def _drop_rows(self, part: Path, table: pa.Table, drop: set[str]) -> None:
         keep = pa.array([key not in drop for key in table[KEY].to_pylist()])
         rest = table.filter(keep)
         if rest.num_rows:
-            self.commit(rest, model_rows=0)
+            self.commit(rest, model_rows=_model_rows(table.schema))  # what was paid stays paid
         part.unlink()
 
 
-def _has_empty(column: pa.ChunkedArray) -> bool:
-    if column.null_count:
-        return True
+def _model_rows(schema: pa.Schema) -> int:
+    return int((schema.metadata or {}).get(b"model_rows", b"0"))
+
+
+def _is_empty(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    missing = pc.is_null(column)
     if pa.types.is_string(column.type):
-        return bool(pc.any(pc.equal(pc.utf8_length(column), 0)).as_py())
-    return False
+        return pc.or_(missing, pc.fill_null(pc.equal(pc.utf8_length(column), 0), True))
+    return missing

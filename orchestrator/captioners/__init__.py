@@ -7,8 +7,6 @@ from pydantic import Field
 from orchestrator.captioners.constant import Captioner, ConstantCaptionerSettings
 from orchestrator.captioners.transformers_vlm import TransformersCaptionerSettings
 
-CaptionerSettings = Annotated[
-    ConstantCaptionerSettings | TransformersCaptionerSettings, Field(discriminator="kind")
-]
+CaptionerSettings = Annotated[ConstantCaptionerSettings | TransformersCaptionerSettings, Field(discriminator="kind")]
 
 __all__ = ["Captioner", "CaptionerSettings", "ConstantCaptionerSettings", "TransformersCaptionerSettings"]

@@ -1,6 +1,6 @@
 """Where the text of an image comes from: a caption, its class's name or description, or the true scene.
 
-Holds settings. Knows nothing of encoders. Source: VLM-KD, text kinds (methods 2.5) and the control arms of the evidence.
+Holds settings. Knows nothing of encoders. Source: VLM-KD, text kinds (methods 2.5), and the evidence's control arms.
 """
 
 from typing import Annotated, Literal
@@ -45,6 +45,4 @@ class OracleText(Frozen):
     kind: Literal["oracle"] = "oracle"
 
 
-TextSettings = Annotated[
-    CaptionText | ClassNameText | ClassDescriptionText | OracleText, Field(discriminator="kind")
-]
+TextSettings = Annotated[CaptionText | ClassNameText | ClassDescriptionText | OracleText, Field(discriminator="kind")]

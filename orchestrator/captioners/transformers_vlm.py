@@ -15,7 +15,7 @@ from orchestrator.teachers.weights import resolve_model, weights_identity
 
 
 class TransformersCaptionerSettings(Frozen):
-    """Greedy captions by `AutoModelForImageTextToText` (VLM-KD uses LLaVA-NeXT with Mistral-7B; decoding: methods 2.5)."""
+    """Greedy captions by `AutoModelForImageTextToText` (VLM-KD: LLaVA-NeXT, Mistral-7B; decoding: methods 2.5)."""
 
     kind: Literal["transformers"] = "transformers"
     model: str = "embedded:tiny_vlm"
@@ -50,9 +50,13 @@ class TransformersCaptionerSettings(Frozen):
         source = resolve_model(self.model)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         options = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
-        processor = AutoProcessor.from_pretrained(source, **options)  # type: ignore[no-untyped-call]
+        processor = AutoProcessor.from_pretrained(source, **options)
         model = AutoModelForImageTextToText.from_pretrained(
-            source, dtype=getattr(torch, self.dtype), attn_implementation=self.attention, use_safetensors=True, **options
+            source,
+            dtype=getattr(torch, self.dtype),
+            attn_implementation=self.attention,
+            use_safetensors=True,
+            **options,
         )
         model = model.to(device).eval()
         processor.tokenizer.padding_side = "left"

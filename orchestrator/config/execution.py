@@ -54,7 +54,9 @@ class Execution(Frozen):
 
     name: str
     engine: Literal["ray", "in_process"] = "ray"
-    storage_root: str = Field(default="runs", description="folder of all artifacts, stores and tracking; shared by all nodes")
+    storage_root: str = Field(
+        default="runs", description="folder of all artifacts, stores and tracking; shared by all nodes"
+    )
     cluster: ClusterSettings = ClusterSettings()
     captioning: ActorPoolSettings = ActorPoolSettings()
     embedding: ActorPoolSettings = ActorPoolSettings(batch_size=128)

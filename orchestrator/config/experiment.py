@@ -54,7 +54,7 @@ class Experiment(Frozen):
     adaptor: AdaptorSettings = AdaptorSettings()
     losses: dict[str, LossSettings]
     training: TrainingSettings = TrainingSettings()
-    arms: dict[str, dict[str, Override]] = Field(default_factory=lambda: {"distilled": {}})
+    arms: dict[str, dict[str, Override]] = Field(default={"distilled": {}})
     sweep: SweepReference | None = None
 
     @field_validator("losses", mode="before")

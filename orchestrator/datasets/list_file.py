@@ -24,6 +24,9 @@ _Lookup = Callable[[str], _Address | None]
 class ListFileSettings(Frozen):
     """`lists` maps a split to its list file; `root` is where the listed paths lie: folder(s) or .tar file(s).
 
+    With one folder as `root`, relative paths of `lists`, `class_names` and `archives` (tars that hold the images) start
+    there, so that one override of `root` moves the whole data set; otherwise they start in the working directory.
+
     Each line of a list is `relative/path label`; the path is the image's id and must be found in exactly one root.
     Without `class_names` (see class_names.py) there are as many classes as the largest training label plus one, and
     their names say nothing.
@@ -32,6 +35,7 @@ class ListFileSettings(Frozen):
     kind: Literal["list_file"] = "list_file"
     lists: dict[Literal["train", "select", "report"], str]
     root: str | tuple[str, ...]
+    archives: tuple[str, ...] = ()
     class_names: str | None = None
 
     @field_validator("lists")
@@ -49,20 +53,34 @@ class ListFileSettings(Frozen):
         return root
 
     def stamp(self) -> str:
-        """Digest of the names, sizes and times of the lists, the class names and the roots (tars, or all files below)."""
+        """Digest of the names, sizes and times of lists, class names and roots (tars, or all files below)."""
         from orchestrator.datasets.stamp import stamp_files
 
-        roots = [self.root] if isinstance(self.root, str) else list(self.root)
-        names = [*self.lists.values(), *roots, *([self.class_names] if self.class_names else [])]
-        return stamp_files(Path(name).resolve() for name in names)
+        return stamp_files([*self._lists().values(), *self._roots(), *filter(None, [self._class_names()])])
+
+    def _base(self) -> Path:
+        """Where relative paths start."""
+        single = self.root if isinstance(self.root, str) else self.root[0] if len(self.root) == 1 else ""
+        return Path(single).resolve() if single and Path(single).is_dir() else Path.cwd()
+
+    def _lists(self) -> dict[str, Path]:
+        return {split: self._base() / path for split, path in self.lists.items()}
+
+    def _roots(self) -> list[Path]:
+        """Where images are looked up: the archives when there are any, else the roots."""
+        if self.archives:
+            return [self._base() / archive for archive in self.archives]
+        return [Path(root).resolve() for root in ([self.root] if isinstance(self.root, str) else self.root)]
+
+    def _class_names(self) -> Path | None:
+        return self._base() / self.class_names if self.class_names is not None else None
 
     def index(self, workdir: Path) -> "DatasetIndex":
         """Parse the lists, find, hash and decode the images; DataError lists the bad lines and missing files."""
         from orchestrator.datasets.class_names import read_class_names
         from orchestrator.datasets.index import build_index, raise_problems
 
-        roots = [Path(root).resolve() for root in ([self.root] if isinstance(self.root, str) else self.root)]
-        lists: dict[str, Path] = {split: Path(path).resolve() for split, path in self.lists.items()}
+        roots, lists, class_names = self._roots(), self._lists(), self._class_names()
         absent = [f"root {root} does not exist" for root in roots if not root.exists()]
         absent += [f"the {split} list {path} does not exist" for split, path in lists.items() if not path.is_file()]
         raise_problems(absent, what="the data set", remedy="set dataset.root and dataset.lists")
@@ -70,8 +88,8 @@ class ListFileSettings(Frozen):
         problems: list[str] = []
         listed = {split: _parse(path, problems) for split, path in lists.items()}
         classes: list[ClassEntry]
-        if self.class_names is not None:
-            classes = read_class_names(Path(self.class_names).resolve())
+        if class_names is not None:
+            classes = read_class_names(class_names)
         else:
             num_classes = 1 + max((label for _, _, label in listed[SPLIT_TRAIN]), default=-1)
             classes = [(label, f"class {label}", None) for label in range(num_classes)]

@@ -1,7 +1,8 @@
 """The embedded data set `shapes`: settings, and the pictures as one tar of PNGs for each split.
 
-Reads nothing but its own tars; writes workdir/{split}.tar under a temporary name and renames it, so that a finished split is never
-drawn again. Every picture is a pure function of the seed. Knows nothing of captions models make, or of training.
+Reads nothing but its own tars; writes workdir/{split}.tar under a temporary name and renames it, so that a finished
+split is never drawn again. Every picture is a pure function of the seed. Knows nothing of captions models make, or of
+training.
 """
 
 import io
@@ -36,7 +37,7 @@ RENDERER = 1  # raise it when a picture changes, so that stale tars are not reus
 
 
 class ShapesSettings(Frozen):
-    """A procedural long-tailed world: class c has floor(max_count / imbalance_ratio^(c / (num_classes - 1))) training images."""
+    """A procedural long-tailed world; class c has max_count / imbalance_ratio^(c / (num_classes - 1)) images."""
 
     kind: Literal["shapes"] = "shapes"
     seed: int = Field(default=7, ge=0, le=MAX_SEED)
@@ -50,7 +51,8 @@ class ShapesSettings(Frozen):
         """Training images of each class: the exponential profile of Cui et al. (CVPR 2019), at least one."""
         steps = range(self.num_classes)
         return tuple(
-            max(1, int(self.max_count * (1 / self.imbalance_ratio) ** (c / (self.num_classes - 1)) + 1e-9)) for c in steps
+            max(1, int(self.max_count * (1 / self.imbalance_ratio) ** (c / (self.num_classes - 1)) + 1e-9))
+            for c in steps
         )
 
     def definitions(self) -> list[Attributes]:
@@ -104,7 +106,9 @@ class ShapesSettings(Frozen):
         part = workdir / f".{split}.{os.getpid()}.part"
         scenes = list(self.scenes(split))
         try:
-            with tarfile.open(part, "w", pax_headers={"comment": f"{identity:016x}"}, format=tarfile.PAX_FORMAT) as archive:
+            with tarfile.open(
+                part, "w", pax_headers={"comment": f"{identity:016x}"}, format=tarfile.PAX_FORMAT
+            ) as archive:
                 for (image_id, _, _), data in zip(scenes, _pngs([s for _, _, s in scenes]), strict=True):
                     member = tarfile.TarInfo(image_id)
                     member.size = len(data)

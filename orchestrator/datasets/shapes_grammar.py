@@ -1,8 +1,9 @@
 """The words of the embedded world `shapes`: attributes, class list, scenes, captions, prompts.
 
-Everything is a pure function of integers; no file is read or written. Knows nothing of pixels, of data set folders, or of models.
-A scene has four attributes that define its class (shape, colour, texture, part) and four that do not (size, place, background,
-neighbour); everything else that a renderer draws (light, clutter, rotation, noise) follows from `nuisance_seed`.
+Everything is a pure function of integers; no file is read or written. Knows nothing of pixels, of data set folders,
+or of models. A scene has four attributes that define its class (shape, colour, texture, part) and four that do not
+(size, place, background, neighbour); everything else that a renderer draws (light, clutter, rotation, noise) follows
+from `nuisance_seed`.
 """
 
 import random
@@ -32,13 +33,17 @@ BACKGROUND_PHRASES = {
     "night": "at night",
 }
 
-# Invented words: none is an English noun or adjective, and none says anything about a shape, a colour, a texture or a part.
+# Invented words: none says anything about a shape, a colour, a texture or a part.
 CLASS_NAMES = (
-    "dax wug blick fep toma zorp mip gazzer kiv plon tove snib rasp0 vusk moxi yaf "
-    "lerp quen dorb hix jalu nork pilk gresh sarn teg umbo frim koba zeln bav crond "
-    "dulm evik fosk gump0 heth ilno jop krell lund0 mern nib0 osk prad quib roff slom "
-    "tarp0 urv vorn wib xan yorl zim bleng clorf drusp fliv glax hobe jern kesh luvo"
-).replace("0", "u").split()
+    (
+        "dax wug blick fep toma zorp mip gazzer kiv plon tove snib rasp0 vusk moxi yaf "
+        "lerp quen dorb hix jalu nork pilk gresh sarn teg umbo frim koba zeln bav crond "
+        "dulm evik fosk gump0 heth ilno jop krell lund0 mern nib0 osk prad quib roff slom "
+        "tarp0 urv vorn wib xan yorl zim bleng clorf drusp fliv glax hobe jern kesh luvo"
+    )
+    .replace("0", "u")
+    .split()
+)
 
 GENERAL_PROMPT = "Please describe the image in one sentence."
 TARGETED_PROMPTS = {
@@ -87,7 +92,7 @@ def random_attributes(*key: object) -> Attributes:
 
 
 def scene_of(seed: int, split: str, index: int, attributes: Attributes) -> Scene:
-    """Scene number `index` of a split: the given attributes, all others drawn uniformly, a pure function of the arguments."""
+    """Scene `index` of a split: the given attributes, all others uniform; a pure function of the arguments."""
     rng = random.Random(key_of("scene", seed, split, index))
     return Scene(
         attributes=attributes,
@@ -110,15 +115,17 @@ def class_attributes(
 ) -> list[Attributes]:
     """Definitions of the classes, most frequent first, all different.
 
-    Drawn greedily so that at every prefix of the list every value of every attribute, and every pair of values, occurs about
-    equally often: so whatever a rare class is made of, frequent classes have shown, in other combinations.
-    Raises ConfigError when there are fewer combinations or names than classes.
+    Drawn greedily so that at every prefix of the list every value of every attribute, and every pair of values,
+    occurs about equally often: so whatever a rare class is made of, frequent classes have shown, in other
+    combinations. Raises ConfigError when there are fewer combinations or names than classes.
     """
     values = (tuple(shapes), tuple(colours), tuple(textures), tuple(parts))
     left = [Attributes(s, c, t, p) for s in values[0] for c in values[1] for t in values[2] for p in values[3]]
     limit = min(len(left), len(CLASS_NAMES))
     if not 2 <= num_classes <= limit:
-        raise ConfigError(f"shapes: num_classes={num_classes}", expected=f"2 to {limit}", remedy="set num_classes in that range")
+        raise ConfigError(
+            f"shapes: num_classes={num_classes}", expected=f"2 to {limit}", remedy="set num_classes in that range"
+        )
     random.Random(key_of("classes", seed)).shuffle(left)
     used: dict[tuple[object, ...], int] = {}
     chosen: list[Attributes] = []
@@ -148,7 +155,7 @@ def describe_class(a: Attributes) -> str:
 
 
 def article(word: str) -> str:
-    """"a" or "an", by the first letter of the next word."""
+    """ "a" or "an", by the first letter of the next word."""
     return "an" if word[0] in "aeiou" else "a"
 
 

@@ -1,8 +1,8 @@
 """Draws a scene of the embedded world as a 64 px picture, in numpy only, at twice the size and then averaged down.
 
-A pure function of the scene: the background is a window of a wide texture made once per process from a fixed seed, over it come
-clutter, the neighbour, the object with its shadow and part, an occluder, a gradient of light, and sensor noise.
-Reads and writes no file; knows nothing of classes, splits or captions.
+A pure function of the scene: the background is a window of a wide texture made once per process from a fixed seed,
+over it come clutter, the neighbour, the object with its shadow and part, an occluder, a gradient of light, and sensor
+noise. Reads and writes no file; knows nothing of classes, splits or captions.
 """
 
 from functools import lru_cache
@@ -132,7 +132,8 @@ def _shape_field(shape: str, u: Array, v: Array) -> Array:
     along = notch - tip
     normal = np.array([-along[1], along[0]]) / np.hypot(*along)
     normal = normal if normal @ tip > 0 else -normal
-    return (r * np.cos(angle)) * np.float32(normal[0]) + (r * np.sin(angle)) * np.float32(normal[1]) - np.float32(normal @ tip)
+    edge = r * np.cos(angle) * np.float32(normal[0]) + r * np.sin(angle) * np.float32(normal[1])
+    return np.asarray(edge - np.float32(normal @ tip), np.float32)
 
 
 def _texture(texture: str, u: Array, v: Array, rng: np.random.Generator) -> Array | None:
@@ -145,7 +146,9 @@ def _texture(texture: str, u: Array, v: Array, rng: np.random.Generator) -> Arra
         wave = np.sin((v + tilt * u + shift[0]) * np.float32(2 * np.pi / period))
         return np.clip(0.5 + 2.5 * wave, 0, 1)
     if texture == "checked":
-        wave = np.sin((u + shift[0]) * np.float32(np.pi / period * 1.35)) * np.sin((v + shift[1]) * np.float32(np.pi / period * 1.35))
+        wave = np.sin((u + shift[0]) * np.float32(np.pi / period * 1.35)) * np.sin(
+            (v + shift[1]) * np.float32(np.pi / period * 1.35)
+        )
         return np.clip(0.5 + 5.0 * wave, 0, 1)
     row = np.floor(v / period + shift[1])
     du = np.mod(u / period + shift[0] + 0.5 * row, 1) - 0.5
@@ -156,7 +159,9 @@ def _texture(texture: str, u: Array, v: Array, rng: np.random.Generator) -> Arra
 def _horns(p: _Patch) -> Array:
     a = np.abs(p.u)
     along = np.clip((-p.v - 0.35) / 0.95, 0, 1)
-    return np.maximum(np.abs(a - (0.30 + 0.42 * along * along)) - 0.19 * (1 - along) - 0.02, np.maximum(p.v + 0.3, -p.v - 1.3))
+    return np.maximum(
+        np.abs(a - (0.30 + 0.42 * along * along)) - 0.19 * (1 - along) - 0.02, np.maximum(p.v + 0.3, -p.v - 1.3)
+    )
 
 
 def _tail(p: _Patch, side: float) -> Array:
@@ -212,7 +217,10 @@ def _draw_neighbour(canvas: Array, kind: str, cx: float, cy: float, rng: np.rand
         rgb = (0.42, 0.55, 0.12)
     elif kind == "shell":
         fan = np.arctan2(p.u, 0.9 - p.v)
-        mask, tone = p.mask(np.maximum(np.abs(fan) - 0.75, np.sqrt(p.u * p.u + (p.v - 0.9) ** 2) - 1.7)), 0.85 + 0.18 * np.sin(fan * 22)
+        mask, tone = (
+            p.mask(np.maximum(np.abs(fan) - 0.75, np.sqrt(p.u * p.u + (p.v - 0.9) ** 2) - 1.7)),
+            0.85 + 0.18 * np.sin(fan * 22),
+        )
         rgb = (1.0, 0.88, 0.76)
     else:
         mask, tone = p.mask(r - 0.75), 1 - 0.45 * (np.abs(r - 0.5) < 0.1)
@@ -272,7 +280,11 @@ def render(scene: Scene) -> NDArray[np.uint8]:
         reach = radius * rng.uniform(0.5, 1.0)
         _draw_stick(canvas, cx + reach * np.cos(side), cy + reach * np.sin(side), radius * 0.8, rng.uniform(2, 5), rng)
     lx, ly = rng.normal(0, 0.22, 2) / _S
-    light = np.float32(rng.uniform(0.8, 1.1)) + np.float32(lx) * (_COLUMNS[::2, ::2] - _S / 2) + np.float32(ly) * (_ROWS[::2, ::2] - _S / 2)
+    light = (
+        np.float32(rng.uniform(0.8, 1.1))
+        + np.float32(lx) * (_COLUMNS[::2, ::2] - _S / 2)
+        + np.float32(ly) * (_ROWS[::2, ::2] - _S / 2)
+    )
     rows = canvas[:, ::2] + canvas[:, 1::2]
     small = (rows[..., ::2] + rows[..., 1::2]) * (np.float32(0.25) * light)
     small *= rng.normal(1, 0.035, 3).astype(np.float32)[:, None, None]

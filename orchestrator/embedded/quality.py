@@ -1,7 +1,8 @@
 """How good the shipped teachers are, measured through the public interfaces that load them, and the table QUALITY.md.
 
-Zero-shot accuracy of the tiny CLIP on selection splits of the data set, and the share of the tiny VLM's answers that name the right
-value of each attribute on scenes that no training touched. Reads the weight folders; writes nothing (returns the numbers and the text).
+Zero-shot accuracy of the tiny CLIP on selection splits of the data set, and the share of the tiny VLM's answers that
+name the right value of each attribute on scenes that no training touched. Reads the weight folders; writes nothing
+(returns the numbers and the text).
 """
 
 import random
@@ -85,7 +86,9 @@ def caption_quality(folder: Path, *, num_scenes: int, progress: Progress) -> dic
         if kind == "general":
             checks = [named(s, t) for s, t in zip(scenes, answers, strict=True)]
             result |= {f"general names the {k}": _share([c[k] for c in checks]) for k in checks[0]}
-            result["general wholly right"] = _share([t == general_caption(s) for s, t in zip(scenes, answers, strict=True)])
+            result["general wholly right"] = _share(
+                [t == general_caption(s) for s, t in zip(scenes, answers, strict=True)]
+            )
             result["general unique captions"] = len(set(answers)) / num_scenes
         else:
             right = [t == targeted_caption(s, kind) for s, t in zip(scenes, answers, strict=True)]
@@ -123,7 +126,9 @@ def measure(output: Path, *, dataset_seeds: Sequence[int], num_scenes: int, prog
     """All numbers of QUALITY.md that depend on the weights alone."""
     numbers: dict[str, Any] = {}
     for seed in dataset_seeds:
-        numbers[f"tiny CLIP zero-shot, selection split, data set seed {seed}"] = zero_shot(output / "tiny_clip", ShapesSettings(seed=seed))
+        numbers[f"tiny CLIP zero-shot, selection split, data set seed {seed}"] = zero_shot(
+            output / "tiny_clip", ShapesSettings(seed=seed)
+        )
     captions = caption_quality(output / "tiny_vlm", num_scenes=num_scenes, progress=progress)
     numbers |= {f"tiny VLM {k}, {num_scenes} unseen scenes": v for k, v in captions.items()}
     return numbers

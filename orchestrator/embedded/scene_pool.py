@@ -1,7 +1,7 @@
 """A pool of rendered scenes to train the embedded teachers on: balanced over all 1,024 attribute combinations.
 
-Reads nothing; writes one .npy of pixels into the work folder, renamed when complete and reused afterwards. Its scenes come from
-seeds of their own (TEACHER_SEED), never from a split of a data set. Knows nothing of models.
+Reads nothing; writes one .npy of pixels into the work folder, renamed when complete and reused afterwards. Its scenes
+come from seeds of their own (TEACHER_SEED), never from a split of a data set. Knows nothing of models.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What the tiny CLIP reads in training: texts that tell all, some or one of a scene's attributes, and which scenes each fits.
+"""What the tiny CLIP reads in training: texts that tell all, some or one of the attributes of a scene.
 
 A pure function of scenes and a random stream; reads and writes nothing. Knows nothing of pixels or models.
 """
@@ -63,7 +63,11 @@ def partial_text(scene: Scene, rng: random.Random) -> Told:
     words = [w for i, w in ((4, scene.size), (1, a.colour), (2, a.texture), (0, a.shape)) if i in told]
     words = words if 0 in told else [*words, "object"]
     tail = f" {PART_PHRASES[a.part]}" if 3 in told else ""
-    places = [p for i, p in ((6, BACKGROUND_PHRASES[scene.background]), (5, scene.place), (7, f"near a {scene.neighbour}")) if i in told]
+    places = [
+        p
+        for i, p in ((6, BACKGROUND_PHRASES[scene.background]), (5, scene.place), (7, f"near a {scene.neighbour}"))
+        if i in told
+    ]
     text = f"{article(words[0])} {' '.join(words)}{tail}"
     text += (" " if 6 in told else ", ") + ", ".join(places) if places else ""
     return Told(text + ("." if rng.random() < 0.5 else ""), told)

@@ -1,8 +1,9 @@
 """The embedded teachers' tokenizer: byte-level BPE of 800 tokens, which can encode any string.
 
-Trained on captions, prompts and invented words; writes tokenizer.json and tokenizer_config.json into a folder. In the CLIP's folder a
-text is framed as <bos> text <eos>; in the VLM's folder nothing is added, because the chat template holds the frame. Knows nothing of
-images. CLIP's own vocabulary of 49,408 words would need 25 MB of embeddings at width 128 (here 0.4 MB).
+Trained on captions, prompts and invented words; writes tokenizer.json and tokenizer_config.json into a folder. In the
+CLIP's folder a text is framed as <bos> text <eos>; in the VLM's folder nothing is added, because the chat template
+holds the frame. Knows nothing of images. CLIP's own vocabulary of 49,408 words would need 25 MB of embeddings at
+width 128 (here 0.4 MB).
 """
 
 import random
@@ -26,16 +27,97 @@ if TYPE_CHECKING:
 PAD, BOS, IMAGE, USER, ASSISTANT, EOS = range(6)
 SPECIAL_TOKENS = ("<pad>", "<bos>", "<image>", "<user>", "<assistant>", "<eos>")
 VOCABULARY_SIZE = 800
-_ENGLISH = (
-    "a photo of the and with in on at near is object picture image sentence describe please class animal vehicle person bird dog cat "
-    "fish tree house car boat water sky red green blue black brown grey color colour shape texture part background small large"
-).split()
+_ENGLISH = [
+    "a",
+    "photo",
+    "of",
+    "the",
+    "and",
+    "with",
+    "in",
+    "on",
+    "at",
+    "near",
+    "is",
+    "object",
+    "picture",
+    "image",
+    "sentence",
+    "describe",
+    "please",
+    "class",
+    "animal",
+    "vehicle",
+    "person",
+    "bird",
+    "dog",
+    "cat",
+    "fish",
+    "tree",
+    "house",
+    "car",
+    "boat",
+    "water",
+    "sky",
+    "red",
+    "green",
+    "blue",
+    "black",
+    "brown",
+    "grey",
+    "color",
+    "colour",
+    "shape",
+    "texture",
+    "part",
+    "background",
+    "small",
+    "large",
+]
 
 
 def invented_word(rng: random.Random) -> str:
     """One to three syllables: what a class name the model has never seen looks like."""
-    onsets, vowels, codas = "b bl c cl d dr f fl g gl h j k kl l m n p pl qu r s sh sk st t tr v w y z".split(), "aeiou", " b d f g l m n p r s t x z sk nd".split(" ")
-    return "".join(rng.choice(onsets) + rng.choice(vowels) + rng.choice(codas) for _ in range(rng.choice((1, 1, 2, 2, 3))))
+    onsets, vowels, codas = (
+        [
+            "b",
+            "bl",
+            "c",
+            "cl",
+            "d",
+            "dr",
+            "f",
+            "fl",
+            "g",
+            "gl",
+            "h",
+            "j",
+            "k",
+            "kl",
+            "l",
+            "m",
+            "n",
+            "p",
+            "pl",
+            "qu",
+            "r",
+            "s",
+            "sh",
+            "sk",
+            "st",
+            "t",
+            "tr",
+            "v",
+            "w",
+            "y",
+            "z",
+        ],
+        "aeiou",
+        ["", "b", "d", "f", "g", "l", "m", "n", "p", "r", "s", "t", "x", "z", "sk", "nd"],
+    )
+    return "".join(
+        rng.choice(onsets) + rng.choice(vowels) + rng.choice(codas) for _ in range(rng.choice((1, 1, 2, 2, 3)))
+    )
 
 
 def _texts(num_scenes: int) -> Iterator[str]:
@@ -49,7 +131,8 @@ def _texts(num_scenes: int) -> Iterator[str]:
         name = invented_word(rng)
         yield GENERAL_PROMPT
         yield from (text.format_map({"class": name}) for text in TARGETED_PROMPTS.values())
-        yield f"{name} {rng.choice(CLASS_NAMES)} a photo of a {invented_word(rng)} {rng.choice(_ENGLISH)} {rng.choice(_ENGLISH)}."
+        words = " ".join((invented_word(rng), rng.choice(_ENGLISH), rng.choice(_ENGLISH)))
+        yield f"{name} {rng.choice(CLASS_NAMES)} a photo of a {words}."
 
 
 def train_tokenizer(*, framed: bool, num_scenes: int = 4000) -> "PreTrainedTokenizerFast":

@@ -1,8 +1,9 @@
 """Second step of the tiny CLIP: the text tower and both projections, against the tower's frozen features (as in LiT).
 
-After Zhai et al., "LiT: Zero-Shot Transfer with Locked-image text Tuning", CVPR 2022. A text counts as right for every image that it
-is true of, so that equal or incomplete texts are no false negatives. Reads scene features; writes an open_clip folder
-(open_clip_config.json, open_clip_model.safetensors in float16, tokenizer). Knows nothing of class lists or data sets.
+After Zhai et al., "LiT: Zero-Shot Transfer with Locked-image text Tuning", CVPR 2022. A text counts as right for
+every image that it is true of, so that equal or incomplete texts are no false negatives. Reads scene features; writes
+an open_clip folder (open_clip_config.json, open_clip_model.safetensors in float16, tokenizer). Knows nothing of class
+lists or data sets.
 """
 
 import json
@@ -30,7 +31,13 @@ def clip_config(tower: str) -> dict[str, Any]:
         "model_cfg": {
             "embed_dim": EMBED_DIM,
             "custom_text": True,
-            "vision_cfg": {"timm_model_name": tower, "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear", "image_size": 64},
+            "vision_cfg": {
+                "timm_model_name": tower,
+                "timm_model_pretrained": False,
+                "timm_pool": "avg",
+                "timm_proj": "linear",
+                "image_size": 64,
+            },
             "text_cfg": {
                 "context_length": CONTEXT_LENGTH,
                 "vocab_size": VOCABULARY_SIZE,
@@ -75,7 +82,7 @@ def true_of(told: Sequence[frozenset[int]], values: Tensor) -> Tensor:
 
 
 def contrastive_loss(image: Tensor, text: Tensor, right: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric InfoNCE in which the target mass of a row (a column) is shared by all right pairs. Embeddings are unit [N, e]."""
+    """Symmetric InfoNCE; the target mass of a row (a column) is shared by all right pairs. Unit embeddings [N, e]."""
     logits = scale * image @ text.T
     share = right.float()
     to_text = -(share / share.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
@@ -103,7 +110,9 @@ def train_clip(
 
     prepare_folder(folder, tower)
     torch.manual_seed(seed)
-    model: Any = open_clip.model.CustomTextCLIP(**{k: v for k, v in clip_config(tower)["model_cfg"].items() if k != "custom_text"})
+    model: Any = open_clip.model.CustomTextCLIP(
+        **{k: v for k, v in clip_config(tower)["model_cfg"].items() if k != "custom_text"}
+    )
     model.visual.trunk.load_state_dict(trunk.state_dict())
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     trained = [*model.visual.head.parameters(), *model.text.parameters(), model.logit_scale]
@@ -114,15 +123,17 @@ def train_clip(
     rng = random.Random(seed)
     forms = (teacher_texts.full_text, teacher_texts.class_text, teacher_texts.partial_text)
     model.eval()  # the image tower is locked; nothing else here has a training mode
+    causal = model.text.attn_mask
     for step in range(steps):
         rows = rng.sample(range(len(scenes)), batch_size)
         form = rng.choices(forms, (0.4, 0.25, 0.35))[0]
         texts = [form(scenes[row], rng) for row in rows]
         tokens = tokenize([t.text for t in texts])
-        tokens = tokens[:, : int((tokens != PAD).sum(1).max())]
+        length = int((tokens != PAD).sum(1).max())
+        model.text.attn_mask = causal[:length, :length]  # most texts take half of the context: 1.7 times as fast
         at = torch.tensor(rows)
         image = nn.functional.normalize(model.visual.head(features[rng.randrange(len(features))][at]), dim=-1)
-        text = nn.functional.normalize(model.text(tokens), dim=-1)
+        text = nn.functional.normalize(model.text(tokens[:, :length]), dim=-1)
         loss = contrastive_loss(image, text, true_of([t.told for t in texts], values[at]), model.logit_scale.exp())
         optimizer.zero_grad()
         loss.backward()
@@ -132,5 +143,6 @@ def train_clip(
             model.logit_scale.clamp_(max=4.6052)  # exp gives at most 100, as in CLIP
         if step % 20 == 0 or step + 1 == steps:
             progress(step + 1, steps, f"contrastive {loss:.3f}, scale {model.logit_scale.exp():.0f}")
+    model.text.attn_mask = causal
     state = {k: v.half() if v.dtype == torch.float32 else v for k, v in deepcopy(model.state_dict()).items()}
     save_file({k: v.contiguous() for k, v in state.items()}, folder / "open_clip_model.safetensors")

@@ -1,7 +1,8 @@
-"""First step of the tiny CLIP: its image tower learns to name every attribute of a scene, with one linear head for each.
+"""First step of the tiny CLIP: its image tower learns to name every attribute of a scene, one linear head for each.
 
-A small CNN learns the attributes from labels in minutes, from captions alone in hours; the heads are dropped afterwards. Reads the
-scene pool; writes nothing (returns the trained timm network, an average of its weights over the last steps). Knows nothing of texts.
+A small CNN learns the attributes from labels in minutes, from captions alone in hours; the heads are dropped
+afterwards. Reads the scene pool; writes nothing (returns the trained timm network, an average of its weights over the
+last steps). Knows nothing of texts.
 """
 
 import time
@@ -56,7 +57,7 @@ def train_tower(
     seed: int = 0,
     progress: Callable[[int, int, str], None],
 ) -> tuple[nn.Module, nn.Module]:
-    """Train timm network `name` on pixels uint8 [N, 64, 64, 3] and values int64 [N, 8]; the averaged network and its heads."""
+    """Train timm network `name` on pixels uint8 [N, 64, 64, 3], values int64 [N, 8]; the averaged network and heads."""
     torch.manual_seed(seed)
     trunk = timm.create_model(name, num_classes=0)
     head = nn.Linear(trunk.num_features, sum(map(len, ATTRIBUTES.values())))
@@ -90,7 +91,9 @@ def train_tower(
         _average(average, model, min(0.998, (1 + step) / (10 + step)))
         if step % 50 == 0 or step + 1 == total:
             speed = (step + 1) * batch_size / (time.monotonic() - started)
-            progress(step + 1, total, f"shape {losses[0]:.2f} colour {losses[1]:.2f} all {loss:.2f} {speed:.0f} images/s")
+            progress(
+                step + 1, total, f"shape {losses[0]:.2f} colour {losses[1]:.2f} all {loss:.2f} {speed:.0f} images/s"
+            )
     return average[0], average[1]
 
 
@@ -104,7 +107,9 @@ def _average(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 @torch.no_grad()
-def attribute_accuracy(trunk: nn.Module, head: nn.Module, pixels: NDArray[np.uint8], values: Tensor) -> dict[str, float]:
+def attribute_accuracy(
+    trunk: nn.Module, head: nn.Module, pixels: NDArray[np.uint8], values: Tensor
+) -> dict[str, float]:
     """Share of right argmax answers for each attribute on unseen scenes."""
     sizes = [len(v) for v in ATTRIBUTES.values()]
     outputs = torch.cat([head(trunk(to_input(pixels[i : i + 256]))) for i in range(0, len(pixels), 256)])

@@ -1,9 +1,9 @@
-"""The tiny VLM: FastVLM's arrangement (a convolutional tower, a two-layer projector, a decoder) with the tiny CLIP's tower, frozen.
+"""The tiny VLM: FastVLM's arrangement (convolutional tower, projector, decoder) with the tiny CLIP's tower, frozen.
 
-After Liu et al., "Visual Instruction Tuning" (LLaVA, NeurIPS 2023), and Vasu et al., "FastVLM", CVPR 2025. The tower's last stage runs
-dilated, which gives 4 x 4 image tokens from the same weights instead of 2 x 2. It learns the general and the targeted prompts, with
-invented class names. Reads scene features; writes a transformers folder for AutoProcessor and AutoModelForImageTextToText, weights in
-float16. Knows nothing of class lists or data sets.
+After Liu et al., "Visual Instruction Tuning" (LLaVA, NeurIPS 2023), and Vasu et al., "FastVLM", CVPR 2025. The
+tower's last stage runs dilated, which gives 4 x 4 image tokens from the same weights instead of 2 x 2. It learns the
+general and the targeted prompts, with invented class names. Reads scene features; writes a transformers folder for
+AutoProcessor and AutoModelForImageTextToText, weights in float16. Knows nothing of class lists or data sets.
 """
 
 import json
@@ -17,9 +17,24 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from orchestrator.datasets.shapes_grammar import GENERAL_PROMPT, TARGETED_PROMPTS, Scene, general_caption, targeted_caption
+from orchestrator.datasets.shapes_grammar import (
+    GENERAL_PROMPT,
+    TARGETED_PROMPTS,
+    Scene,
+    general_caption,
+    targeted_caption,
+)
 from orchestrator.datasets.shapes_render import SIZE
-from orchestrator.embedded.tokenizer import ASSISTANT, BOS, EOS, IMAGE, PAD, VOCABULARY_SIZE, invented_word, train_tokenizer
+from orchestrator.embedded.tokenizer import (
+    ASSISTANT,
+    BOS,
+    EOS,
+    IMAGE,
+    PAD,
+    VOCABULARY_SIZE,
+    invented_word,
+    train_tokenizer,
+)
 from orchestrator.embedded.train_tower import MEAN, STD, to_input
 
 STRIDE = 16  # pixels of one image token, each way
@@ -61,7 +76,11 @@ def build_model(tower: str, trunk: nn.Module, *, width: int = 160, layers: int =
     from transformers import FastVlmConfig, FastVlmForConditionalGeneration, LlamaConfig, TimmWrapperConfig
 
     vision = TimmWrapperConfig(
-        architecture=tower, do_pooling=False, model_args={"output_stride": STRIDE}, hidden_size=trunk.num_features, num_classes=0
+        architecture=tower,
+        do_pooling=False,
+        model_args={"output_stride": STRIDE},
+        hidden_size=trunk.num_features,
+        num_classes=0,
     )
     text = LlamaConfig(
         vocab_size=VOCABULARY_SIZE,
@@ -77,11 +96,17 @@ def build_model(tower: str, trunk: nn.Module, *, width: int = 160, layers: int =
         tie_word_embeddings=True,
     )
     config = FastVlmConfig(
-        vision_config=vision, text_config=text, image_token_index=IMAGE, image_seq_length=NUM_IMAGE_TOKENS, tie_word_embeddings=True
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE,
+        image_seq_length=NUM_IMAGE_TOKENS,
+        tie_word_embeddings=True,
     )
     model = FastVlmForConditionalGeneration(config)
     model.model.vision_tower.timm_model.load_state_dict(trunk.state_dict())
-    model.generation_config.update(eos_token_id=EOS, pad_token_id=PAD, bos_token_id=BOS, max_new_tokens=48, do_sample=False)
+    model.generation_config.update(
+        eos_token_id=EOS, pad_token_id=PAD, bos_token_id=BOS, max_new_tokens=48, do_sample=False
+    )
     return model
 
 
@@ -136,7 +161,7 @@ def train_vlm(
     seed: int = 0,
     progress: Callable[[int, int, str], None],
 ) -> None:
-    """Train projector and decoder on the tower's tokens [N, 16, d] of the scenes; write the whole model into the folder."""
+    """Train projector and decoder on the tower's tokens [N, 16, d] of the scenes; write the model into the folder."""
     torch.manual_seed(seed)
     processor, model = build_processor(), build_model(tower, trunk)
     projector, decoder, head = model.model.multi_modal_projector, model.model.language_model, model.lm_head
@@ -150,7 +175,9 @@ def train_vlm(
         embeddings = decoder.embed_tokens(ids)
         images = projector(tokens[torch.tensor(rows)].float())
         embeddings = embeddings.masked_scatter((ids == IMAGE)[..., None], images)
-        hidden = decoder(inputs_embeds=embeddings, attention_mask=(ids != PAD).long(), use_cache=False).last_hidden_state
+        hidden = decoder(
+            inputs_embeds=embeddings, attention_mask=(ids != PAD).long(), use_cache=False
+        ).last_hidden_state
         answered = labels[:, 1:] != _IGNORED
         loss = nn.functional.cross_entropy(head(hidden[:, :-1][answered]), labels[:, 1:][answered])
         optimizer.zero_grad()
@@ -175,7 +202,9 @@ def save(folder: Path, model: Any, processor: Any) -> None:
 
 
 @torch.no_grad()
-def answer(model: Any, processor: Any, pixels: Sequence[Any], prompts: Sequence[str], *, batch_size: int = 100) -> list[str]:
+def answer(
+    model: Any, processor: Any, pixels: Sequence[Any], prompts: Sequence[str], *, batch_size: int = 100
+) -> list[str]:
     """Greedy answers to one prompt for each picture (uint8 [64, 64, 3]), through the public interfaces only."""
     from PIL import Image
 
@@ -183,7 +212,8 @@ def answer(model: Any, processor: Any, pixels: Sequence[Any], prompts: Sequence[
     for start in range(0, len(prompts), batch_size):
         texts = [
             processor.apply_chat_template(
-                [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}], add_generation_prompt=True
+                [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}],
+                add_generation_prompt=True,
             )
             for prompt in prompts[start : start + batch_size]
         ]

@@ -26,7 +26,9 @@ class InProcessExecutor:
         for start in range(0, table.num_rows, pool.batch_size):
             on_receipt(apply(table.slice(start, pool.batch_size)))
 
-    def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: Callable[[Mapping[str, Any]], None]) -> None:
+    def train(
+        self, job: TrainingJob, workers: WorkerSettings, on_progress: Callable[[Mapping[str, Any]], None]
+    ) -> None:
         """See `Executor`."""
         if workers.num_workers != 1:
             raise ConfigError(
@@ -38,18 +40,21 @@ class InProcessExecutor:
             on_progress(read_progress(job))
 
     def train_many(
-        self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: Callable[[int, Mapping[str, Any]], None]
-    ) -> list[str]:
+        self,
+        jobs: Sequence[TrainingJob],
+        trials: TrialSettings,
+        on_progress: Callable[[int, Mapping[str, Any]], None],
+        on_done: Callable[[int, str], None],
+    ) -> None:
         """See `Executor`."""
-        errors = []
         for index, job in enumerate(jobs):
             try:
                 for _ in train(job):
                     on_progress(index, read_progress(job))
-                errors.append("")
             except OrchestratorError as error:
-                errors.append(str(error))
-        return errors
+                on_done(index, str(error))
+            else:
+                on_done(index, "")
 
     def sweep(
         self, job: SweepJob, trials: TrialSettings, on_result: Callable[[TrialResult], None]

@@ -16,6 +16,7 @@ from orchestrator.search.space import SearchSpace, trial_experiment
 from orchestrator.training.run import TrainingJob
 
 TableFunction = Callable[[pa.Table], pa.Table]
+PLACEMENT = "placement"  # column an engine may add to receipts: where the micro-batch ran
 
 
 class TableWorker(Protocol):
@@ -84,13 +85,19 @@ class Executor(Protocol):
     ) -> None:
         """Apply the worker to micro-batches of `pool.batch_size` rows, composed in row order; pass receipts on."""
 
-    def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: Callable[[Mapping[str, Any]], None]) -> None:
+    def train(
+        self, job: TrainingJob, workers: WorkerSettings, on_progress: Callable[[Mapping[str, Any]], None]
+    ) -> None:
         """Train one student on `workers.num_workers` workers; resumes from its folder."""
 
     def train_many(
-        self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: Callable[[int, Mapping[str, Any]], None]
-    ) -> list[str]:
-        """Train students with one worker each, several at a time; returns an error text for each, empty when done."""
+        self,
+        jobs: Sequence[TrainingJob],
+        trials: TrialSettings,
+        on_progress: Callable[[int, Mapping[str, Any]], None],
+        on_done: Callable[[int, str], None],
+    ) -> None:
+        """Train students with one worker each, several at a time; `on_done` gets each one's error text, or ""."""
 
     def sweep(
         self, job: SweepJob, trials: TrialSettings, on_result: Callable[[TrialResult], None]

@@ -48,6 +48,11 @@ class Cluster:
             logging_level=logging.ERROR,
         )
 
+    @property
+    def is_own(self) -> bool:
+        """Whether this command started the cluster."""
+        return self._temporary is not None
+
     def require(self, what: str, *, num_cpus: float, num_gpus: float) -> None:
         """Refuse a plan that can never be placed, with the arithmetic.
 

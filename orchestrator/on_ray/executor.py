@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from orchestrator.config.execution import ActorPoolSettings, Execution, TrialSettings, WorkerSettings
+from orchestrator.errors import ConfigError
 from orchestrator.executors.protocol import SweepJob, TableWorker, TrialResult
 from orchestrator.on_ray import search, tables, train
 from orchestrator.on_ray.cluster import Cluster
@@ -22,6 +23,13 @@ class RayExecutor:
     def __init__(self, execution: Execution) -> None:
         self._storage = Path(execution.storage_root).resolve() / "ray"
         self._cluster = Cluster(execution.cluster)
+        if not self._cluster.is_own and not Path(execution.storage_root).is_absolute():
+            self._cluster.close()
+            raise ConfigError(
+                f"execution.storage_root: {execution.storage_root} is relative, and a job's working directory is not kept",
+                expected="the absolute path of a folder that all nodes share",
+                remedy="--set storage_root=/absolute/folder, or use jobs/executions/cluster.yaml",
+            )
 
     def map_table(
         self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: Callable[[pa.Table], None]
@@ -34,7 +42,9 @@ class RayExecutor:
         )
         tables.map_table(table, worker, pool, on_receipt)
 
-    def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: Callable[[Mapping[str, Any]], None]) -> None:
+    def train(
+        self, job: TrainingJob, workers: WorkerSettings, on_progress: Callable[[Mapping[str, Any]], None]
+    ) -> None:
         """See `Executor`."""
         self._cluster.require(
             f"training on {workers.num_workers} workers",
@@ -44,11 +54,15 @@ class RayExecutor:
         train.train_distributed(job, workers, self._storage / "train", on_progress)
 
     def train_many(
-        self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: Callable[[int, Mapping[str, Any]], None]
-    ) -> list[str]:
+        self,
+        jobs: Sequence[TrainingJob],
+        trials: TrialSettings,
+        on_progress: Callable[[int, Mapping[str, Any]], None],
+        on_done: Callable[[int, str], None],
+    ) -> None:
         """See `Executor`."""
         self._require_trials(trials)
-        return train.train_many(jobs, trials, on_progress)
+        train.train_many(jobs, trials, on_progress, on_done)
 
     def sweep(
         self, job: SweepJob, trials: TrialSettings, on_result: Callable[[TrialResult], None]

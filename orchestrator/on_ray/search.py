@@ -20,7 +20,7 @@ from orchestrator.artifacts.storage import read_json
 from orchestrator.config.execution import TrialSettings
 from orchestrator.errors import ArtifactError
 from orchestrator.executors.protocol import SweepJob, TrialResult
-from orchestrator.search.space import AshaSettings, Choice, Domain, LogUniform, SearchSpace, TpeSettings, Uniform
+from orchestrator.search.space import AshaSettings, Choice, Domain, LogUniform, TpeSettings, Uniform
 from orchestrator.training.run import PROGRESS, train
 
 EPOCH, VALUES = "epoch", "values"

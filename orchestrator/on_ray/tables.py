@@ -4,13 +4,15 @@ The rows carry addresses of images, not images; the actors commit their own resu
 Ray Data's own write commits per output file and loses what a crash cuts off. Knows nothing of captions or embeddings.
 """
 
+import os
 from collections.abc import Callable
 
 import pyarrow as pa
 import ray
+import ray.data
 
 from orchestrator.config.execution import ActorPoolSettings
-from orchestrator.executors.protocol import TableWorker
+from orchestrator.executors.protocol import PLACEMENT, TableWorker
 
 
 class _Actor:
@@ -18,9 +20,14 @@ class _Actor:
 
     def __init__(self, worker: TableWorker) -> None:
         self._apply = worker.open()
+        context = ray.get_runtime_context()
+        devices = context.get_accelerator_ids().get("GPU", [])
+        place = f"GPU {','.join(devices)}" if devices else "CPU"
+        self._placement = f"{place} of node {context.get_node_id()[:6]}, process {os.getpid()}"
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return self._apply(batch)
+        receipt = self._apply(batch)
+        return receipt.append_column(PLACEMENT, pa.array([self._placement] * receipt.num_rows))
 
 
 def map_table(
@@ -31,7 +38,9 @@ def map_table(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     # One block per micro-batch: its composition is fixed by the row order, whatever the pool's size.
-    blocks = [table.slice(start, pool.batch_size).combine_chunks() for start in range(0, table.num_rows, pool.batch_size)]
+    blocks = [
+        table.slice(start, pool.batch_size).combine_chunks() for start in range(0, table.num_rows, pool.batch_size)
+    ]
     num_actors = min(pool.num_actors, len(blocks))
     receipts = ray.data.from_arrow(blocks).map_batches(
         _Actor,

@@ -1,7 +1,7 @@
 """Ray Train: one student on several workers; and many one-worker students side by side as Ray tasks.
 
-Workers write their own checkpoints into the run's folder on the storage root and resume from there, so that a restart by
-Ray, by the user or on other workers is one and the same thing. Knows nothing of stages.
+Workers write their own checkpoints into the run's folder on the storage root and resume from there, so that a restart
+by Ray, by the user or on other workers is one and the same thing. Knows nothing of stages.
 """
 
 import threading
@@ -82,7 +82,9 @@ def _explained(error: BaseException) -> BaseException:
             if isinstance(inner, OrchestratorError):
                 return inner
             inner = getattr(inner, "cause", None) or inner.__cause__
-    return ArtifactError(f"training failed: {str(error).strip().splitlines()[-1]}", remedy="the same command resumes it")
+    return ArtifactError(
+        f"training failed: {str(error).strip().splitlines()[-1]}", remedy="the same command resumes it"
+    )
 
 
 @ray.remote(max_retries=2)
@@ -96,10 +98,12 @@ def _train_alone(job: TrainingJob) -> str:
 
 
 def train_many(
-    jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: Callable[[int, Mapping[str, Any]], None]
-) -> list[str]:
-    """Train one-worker students, at most `max_concurrent` at a time; returns an error text for each."""
-    errors = [""] * len(jobs)
+    jobs: Sequence[TrainingJob],
+    trials: TrialSettings,
+    on_progress: Callable[[int, Mapping[str, Any]], None],
+    on_done: Callable[[int, str], None],
+) -> None:
+    """Train one-worker students, at most `max_concurrent` at a time; tells each one's end with an error text or ""."""
     waiting = list(range(len(jobs)))[::-1]
     running: dict[Any, int] = {}
     remote = _train_alone.options(num_cpus=trials.num_cpus_per_trial, num_gpus=trials.num_gpus_per_trial)
@@ -108,13 +112,11 @@ def train_many(
             index = waiting.pop()
             running[remote.remote(jobs[index])] = index
         ended, _ = ray.wait(list(running), timeout=POLL_S)
-        for reference, index in running.items():
+        for index in running.values():
             on_progress(index, read_progress(jobs[index]))
-            if reference in ended:
-                try:
-                    errors[index] = ray.get(reference)
-                except ray.exceptions.RayError as error:
-                    errors[index] = str(error).strip().splitlines()[-1]
         for reference in ended:
-            del running[reference]
-    return errors
+            index = running.pop(reference)
+            try:
+                on_done(index, ray.get(reference))
+            except ray.exceptions.RayError as error:
+                on_done(index, str(error).strip().splitlines()[-1])

@@ -1,4 +1,4 @@
-"""What a sweep is, without Ray Tune: domains over dotted paths into the experiment, metric, budget, searcher, scheduler.
+"""What a sweep is, without Ray Tune: domains over dotted paths of the experiment, metric, budget, searcher, scheduler.
 
 Reads search-space sheets. Knows nothing of how trials are run.
 """

@@ -1,9 +1,10 @@
 """Stage `caption`: the captions of an experiment as a view over the content-addressed caption store.
 
-Reads the index; commits missing captions to the store; writes `captions.parquet` and `quarantine.parquet`. Knows nothing
-of how the engine runs its workers.
+Reads the index; commits missing captions to the store and bad rows to its quarantine; writes `captions.parquet`. Knows
+nothing of how the engine runs its workers.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from orchestrator.captioners import CaptionerSettings
 from orchestrator.captioners.prompts import inject_class
 from orchestrator.datasets.index import decode_rgb, read_image_bytes
 from orchestrator.errors import ArtifactError
-from orchestrator.executors.protocol import TableFunction
+from orchestrator.executors.protocol import PLACEMENT, TableFunction
 from orchestrator.frozen import Frozen
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
@@ -129,9 +130,16 @@ def make(context: Context, parent: Plan) -> Plan:
         write_table(folder / CAPTIONS, view)
         dropped = rows.num_rows - kept.num_rows
         computed = len(missing - refused)
-        counts = {"asked": rows.num_rows, "captioned": computed, "reused": kept.num_rows - computed, "quarantined": dropped}
+        counts = {
+            "asked": rows.num_rows,
+            "captioned": computed,
+            "reused": kept.num_rows - computed,
+            "quarantined": dropped,
+        }
         if not kept.num_rows:
-            raise ArtifactError("no caption was made", expected="captions", remedy=f"see the quarantine {quarantine.folder}")
+            raise ArtifactError(
+                "no caption was made", expected="captions", remedy=f"see the quarantine {quarantine.folder}"
+            )
         return counts, {}
 
     context.make(planned, build)
@@ -154,10 +162,15 @@ def _caption_missing(context: Context, todo: pa.Table, store: TeacherStore, quar
     context.feedback.event("caption", f"{todo.num_rows:,} captions to make with {pool.num_actors} actors")
     with context.feedback.bar("caption", todo.num_rows, "captions") as advance:
         done = 0
+        placed: Counter[str] = Counter()
 
         def on_receipt(receipt: pa.Table) -> None:
             nonlocal done
+            if PLACEMENT in receipt.column_names:
+                placed.update(receipt[PLACEMENT].to_pylist())
             done += pc.sum(receipt["done"]).as_py() + pc.sum(receipt["quarantined"]).as_py()
             advance(done)
 
         context.executor.map_table(todo, worker, pool, on_receipt)
+    for place, micro_batches in sorted(placed.items()):
+        context.feedback.event("caption", f"{micro_batches} micro-batches on {place}")

@@ -3,7 +3,9 @@
 The only place that chooses the engine. Knows nothing of the terminal's arguments.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -13,50 +15,82 @@ from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import load_execution, load_experiment
 from orchestrator.errors import ConfigError
 from orchestrator.executors.protocol import Executor
-from orchestrator.stages import line, report
+from orchestrator.reporting.data import ReportData
+from orchestrator.stages import evidence, line, report
 from orchestrator.stages.context import Context
 from orchestrator.stages.feedback import Feedback
 from orchestrator.tracking import NullTracker, tracking
 
 
-def run_command(
-    until: str,
-    experiment_path: Path,
-    overrides: Sequence[str],
-    execution_path: Path,
-    execution_overrides: Sequence[str],
-    *,
-    dry_run: bool,
-    rebuild: frozenset[str],
-    quiet: bool,
-    open_executor: Callable[[Execution], Executor],
-) -> None:
-    """Run the line up to a stage, or with `dry_run` tell what would be done."""
-    experiment = load_experiment(experiment_path, overrides)
-    execution = load_execution(execution_path, execution_overrides)
-    if unknown := rebuild - set(line.STAGES):
-        raise ConfigError(f"--rebuild {', '.join(sorted(unknown))}", expected=f"one of {', '.join(line.STAGES)}")
-    feedback = Feedback(quiet=quiet)
-    if dry_run:
-        _tell(Context(experiment, execution, NullTracker(), feedback, lambda: open_executor(execution), rebuild), until)
-        return
-    root = Path(execution.storage_root).resolve()
-    with tracking(execution.tracking, root, experiment.name) as tracker:
-        context = Context(experiment, execution, tracker, feedback, lambda: open_executor(execution), rebuild)
-        tracker.start_run(experiment.name, name=experiment.name, tags={"kind": "run", "dataset": experiment.dataset.kind})
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for: sheets, overrides and options."""
+
+    experiment: Path
+    overrides: Sequence[str]
+    execution: Path
+    execution_overrides: Sequence[str]
+    open_executor: Callable[[Execution], Executor]
+    dry_run: bool = False
+    rebuild: frozenset[str] = frozenset()
+    quiet: bool = False
+
+    def context(self) -> Context:
+        """The sheets, read and validated; no tracking yet."""
+        experiment = load_experiment(self.experiment, self.overrides)
+        execution = load_execution(self.execution, self.execution_overrides)
+        if unknown := self.rebuild - set(line.STAGES):
+            raise ConfigError(f"--rebuild {', '.join(sorted(unknown))}", expected=f"one of {', '.join(line.STAGES)}")
+        feedback = Feedback(quiet=self.quiet)
+        return Context(
+            experiment, execution, NullTracker(), feedback, lambda: self.open_executor(execution), self.rebuild
+        )
+
+
+@contextmanager
+def tracked(context: Context) -> Iterator[Context]:
+    """Open tracking, and the run of the whole command; give the engine back and tell how it ended."""
+    name = context.experiment.name
+    with tracking(context.execution.tracking, context.root, name) as tracker:
+        context.tracker = tracker
+        tracker.start_run(name, name=name, tags={"kind": "run", "dataset": context.experiment.dataset.kind})
         try:
-            plans = line.run(context, until)
+            yield context
         except BaseException as error:
-            tracker.end_run(experiment.name, "FAILED", str(error).split("\n", 1)[0][:200])
+            tracker.end_run(name, "FAILED", str(error).split("\n", 1)[0][:200])
             raise
         finally:
             context.close()
-        tracker.end_run(experiment.name, "FINISHED")
+        tracker.end_run(name, "FINISHED")
+
+
+def run_command(until: str, request: Request) -> None:
+    """Run the line up to a stage, or tell what would be done."""
+    context = request.context()
+    if request.dry_run:
+        _tell(context, line.forecast(context, until))
+        return
+    with tracked(context):
+        plans = line.run(context, until)
     if "report" in plans:
         _show(context, plans["report"].folder, report.load(plans["report"]))
 
 
-def _show(context: Context, folder: Path, data: report.ReportData) -> None:
+def evidence_command(request: Request, arms: Sequence[str], seeds: Sequence[int]) -> None:
+    """Train arms on paired seeds and print the differences with their intervals, or tell what would be done."""
+    context = request.context()
+    arms = arms or list(context.experiment.arms)
+    if request.dry_run:
+        plans = line.plan_data(context)
+        planned = [("evidence", *line.told(context, cell.plan)) for cell in evidence.cells(context, plans, arms, seeds)]
+        _tell(context, [*line.forecast(context, "shard"), *planned])
+        return
+    with tracked(context):
+        table = evidence.make(context, line.run(context, "shard"), arms, seeds)
+    context.feedback.console.print(table, markup=False)
+
+
+def _show(context: Context, folder: Path, data: ReportData) -> None:
     from orchestrator.reporting.table import results_table
 
     console = context.feedback.console
@@ -68,11 +102,11 @@ def _show(context: Context, folder: Path, data: report.ReportData) -> None:
         console.print(f"open MLflow: {report.open_command(context)}")
 
 
-def _tell(context: Context, until: str) -> None:
+def _tell(context: Context, forecast: Sequence[tuple[str, str, str]]) -> None:
     console = context.feedback.console
     tree: dict[str, Experiment | Execution] = {"experiment": context.experiment, "execution": context.execution}
     for name, settings in tree.items():
         console.print(f"[bold]{name}[/bold]")
         console.print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False)
-    for stage, folder, what in line.forecast(context, until):
+    for stage, folder, what in forecast:
         console.print(f"[bold]{stage:<9}[/bold] {folder}: {what}")

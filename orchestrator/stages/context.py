@@ -127,7 +127,7 @@ class Context:
                 old = {"settings": manifest.settings, "parents": manifest.parents}
                 refuse_changed(plan.folder, plan.stage, old, plan.content, "a finished")
             discard(plan.folder)
-        self._begin(plan)
+        self.begin(plan)
         started = time.perf_counter()
         counts, metrics = build(plan.folder)
         seconds = time.perf_counter() - started
@@ -139,7 +139,7 @@ class Context:
         self.feedback.event(plan.stage, f"made {name} in {seconds:.1f} s: {_shown(counts)}")
         return manifest
 
-    def _begin(self, plan: Plan) -> None:
+    def begin(self, plan: Plan) -> None:
         """Mark what the folder is for; leftovers of other settings are dropped (views) or refused (everything else)."""
         path = plan.folder / BEGUN_NAME
         if path.is_file() and (begun := read_json(path)) != plan.content:

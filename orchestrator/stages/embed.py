@@ -121,9 +121,7 @@ def make(context: Context, parents: Mapping[str, Plan]) -> Plan:
     return planned
 
 
-def texts_of(
-    settings: TextSettings, train: pa.Table, classes: pa.Table, captions: pa.Table
-) -> Sequence[str | None]:
+def texts_of(settings: TextSettings, train: pa.Table, classes: pa.Table, captions: pa.Table) -> Sequence[str | None]:
     """The text of each training image from one source; None where there is none (a quarantined caption).
 
     Raises:
@@ -140,7 +138,9 @@ def texts_of(
         return [settings.template.replace("{class}", names[label]) for label in labels]
     source = train["oracle_caption"] if isinstance(settings, OracleText) else classes["description"]
     if source.null_count:
-        raise DataError(f"texts of kind {settings.kind}: the data set does not know them", expected="another kind of text")
+        raise DataError(
+            f"texts of kind {settings.kind}: the data set does not know them", expected="another kind of text"
+        )
     return list(source.to_pylist()) if isinstance(settings, OracleText) else [source[label].as_py() for label in labels]
 
 
@@ -188,9 +188,7 @@ def _embed_images(context: Context, images: pa.Table) -> tuple[Vectors, int]:
     return _embed(context, store, rows, ImageEmbeddingWorker(encoder=encoder, store=str(store.folder)), "images")
 
 
-def _embed(
-    context: Context, store: TeacherStore, rows: pa.Table, worker: Any, unit: str
-) -> tuple[Vectors, int]:
+def _embed(context: Context, store: TeacherStore, rows: pa.Table, worker: Any, unit: str) -> tuple[Vectors, int]:
     keys = rows[KEY].to_pylist()
     missing = set(store.missing(keys))
     first = {key: row for row, key in reversed(list(enumerate(keys)))}

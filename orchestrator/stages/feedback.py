@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 QUIET_PERIOD_S = 15.0  # without a terminal, a line at most this often
@@ -29,7 +30,7 @@ class Feedback:
     def event(self, stage: str, text: str) -> None:
         """One line: what happened in a stage."""
         if not self.quiet:
-            self.console.print(f"[bold]{stage:<9}[/bold] {text}", markup=True)
+            self.console.print(f"[bold]{stage:<9}[/bold] {escape(text)}", markup=True)
 
     @contextmanager
     def bar(self, stage: str, total: int, unit: str) -> Iterator[Advance]:
@@ -62,6 +63,8 @@ class Feedback:
             yield line
 
 
-def short_metrics(metrics: Mapping[str, Any], names: tuple[str, ...] = ("train/loss", "select/all", "select/few")) -> str:
+def short_metrics(
+    metrics: Mapping[str, Any], names: tuple[str, ...] = ("train/loss", "select/all", "select/few")
+) -> str:
     """A few metrics for a progress line."""
     return " ".join(f"{name.split('/')[-1]} {metrics[name]:.3g}" for name in names if name in metrics)

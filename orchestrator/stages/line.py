@@ -1,4 +1,4 @@
-"""The whole line, and the file to read first: images -> index -> captions -> embeddings -> shards -> sweep -> students -> report.
+"""The whole line, the file to read first: index -> captions -> embeddings -> shards -> sweep -> students -> report.
 
 Each stage reads artifacts, writes one, and is reused when nothing that determines it has changed. Knows the order and
 nothing else.
@@ -42,20 +42,28 @@ def run(context: Context, until: str) -> dict[str, Plan]:
     return plans
 
 
+def plan_data(context: Context) -> dict[str, Plan]:
+    """The plans of everything that students read."""
+    plans: dict[str, Plan] = {"index": index.plan(context)}
+    plans["caption"] = caption.plan(context, plans["index"])
+    plans["embed"] = embed.plan(context, {name: plans[name] for name in ("index", "caption")})
+    plans["shard"] = shard.plan(context, plans["index"])
+    return plans
+
+
 def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:
     """What `run` would do, without doing it: rows of (stage, folder, make | reuse | remake | refused).
 
     An arm that waits for its sweep's best values cannot be told before the sweep has run.
     """
     wanted = STAGES[: STAGES.index(until) + 1]
-    plans: dict[str, Plan] = {"index": index.plan(context)}
-    plans["caption"] = caption.plan(context, plans["index"])
-    plans["embed"] = embed.plan(context, {name: plans[name] for name in ("index", "caption")})
-    plans["shard"] = shard.plan(context, plans["index"])
-    rows = [(name, *_told(context, plans[name])) for name in ("index", "caption", "embed", "shard") if name in wanted]
+    plans = plan_data(context)
+    rows: list[tuple[str, str, str]] = [
+        (name, *told(context, plans[name])) for name in ("index", "caption", "embed", "shard") if name in wanted
+    ]
     best: Mapping[str, Any] | None = {}
     if "sweep" in wanted and (planned := sweep.plan(context, plans)) is not None:
-        rows.append(("sweep", *_told(context, planned)))
+        rows.append(("sweep", *told(context, planned)))
         best = _best_values(planned) if planned.status() is Status.REUSE else None
     if "train" in wanted:
         for arm in context.experiment.arms:
@@ -63,7 +71,7 @@ def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:
             if swept and best is None:
                 rows.append(("train", f"{context.experiment.name}/arms/{arm}", "make (after the sweep)"))
             else:
-                rows.append(("train", *_told(context, train.plan(context, plans, arm, best if swept and best else {}))))
+                rows.append(("train", *told(context, train.plan(context, plans, arm, best if swept and best else {}))))
     if "report" in wanted:
         rows.append(("report", f"{context.experiment.name}/report", "make or reuse"))
     return rows
@@ -74,9 +82,12 @@ def _best_values(planned: Plan) -> dict[str, Any]:
     return dict(next(trial for trial in found["trials"] if trial["number"] == found["best"])["values"])
 
 
-def _told(context: Context, plan: Plan) -> tuple[str, str]:
+def told(context: Context, plan: Plan) -> tuple[str, str]:
+    """(folder, what would happen) of one plan."""
     status = plan.status()
-    word = {Status.MISSING: "make", Status.REUSE: "reuse", Status.CHANGED: "remake" if plan.is_view else "refused"}[status]
+    word = {Status.MISSING: "make", Status.REUSE: "reuse", Status.CHANGED: "remake" if plan.is_view else "refused"}[
+        status
+    ]
     if plan.stage in context.rebuild:
         word = "remake (asked for)"
     return str(plan.folder.relative_to(context.root)), word

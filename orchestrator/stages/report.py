@@ -85,8 +85,9 @@ def collect(context: Context, plans: Mapping[str, Plan]) -> ReportData:
     notes = []
     if embedded is not None and "report/all" in embedded.metrics:
         notes.append(
-            f"The image teacher, zero-shot by the class descriptions, reaches {100 * embedded.metrics['report/all']:.1f} %"
-            f" on the report split and {100 * embedded.metrics['select/all']:.1f} % on the selection split."
+            "The image teacher, zero-shot by the class descriptions, reaches "
+            f"{100 * embedded.metrics['report/all']:.1f} % on the report split and "
+            f"{100 * embedded.metrics['select/all']:.1f} % on the selection split."
         )
     counts: dict[str, int | float | str] = {
         f"{name}: {what.replace('_', ' ')}": count
@@ -121,7 +122,9 @@ def _arm(context: Context, plans: Mapping[str, Plan], arm: str, data: DatasetInd
             if name != "epoch":
                 curves.setdefault(name, []).append((row["epoch"], value))
     settings = plans[f"train/{arm}"].settings
-    losses = ", ".join(f"{name} ({loss['kind']}, weight {loss['weight']:.3g})" for name, loss in settings["losses"].items())
+    losses = ", ".join(
+        f"{name} ({loss['kind']}, weight {loss['weight']:.3g})" for name, loss in settings["losses"].items()
+    )
     return ArmResult(
         name=arm,
         metrics={name: 100 * value for name, value in found["metrics"].items()},

@@ -1,6 +1,6 @@
 """Stage `shard`: the images as memory-mapped pixels at the student's size, so that no trial decodes anything.
 
-Reads the index and the images; writes `{split}.npy` [N, S, S, 3] uint8 and `{split}.parquet`. Knows nothing of teachers.
+Reads the index and the images; writes `{split}.npy` [N, S, S, 3] uint8 and `{split}.parquet`.
 """
 
 from collections.abc import Mapping

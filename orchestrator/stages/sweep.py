@@ -60,7 +60,9 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> dict[s
         finished = [result for result in results if result.status != "failed"]
         if not finished:
             context.tracker.end_run(run_key, "FAILED", "every trial failed")
-            raise ArtifactError("every trial failed", expected="one that ends", remedy=f"first error: {results[0].error}")
+            raise ArtifactError(
+                "every trial failed", expected="one that ends", remedy=f"first error: {results[0].error}"
+            )
         best = best_trial(results, space)
         write_json(folder / TRIALS, {"best": best.number, "trials": [asdict(result) for result in results]})
         context.tracker.log_metrics(run_key, {"best_objective": best.metrics[space.metric]}, 0)
@@ -87,8 +89,10 @@ def _end_trial(context: Context, run_key: str, result: TrialResult, metric: str)
 
 def best_trial(results: list[TrialResult], space: SearchSpace) -> TrialResult:
     """The best among trials that ran to their end (a stopped one cannot win by an early reading); ties: the first."""
-    whole = [result for result in results if result.status == "finished" and space.metric in result.metrics]
-    candidates = whole or [result for result in results if space.metric in result.metrics]
+    told = [result for result in results if result.status != "failed" and space.metric in result.metrics]
+    candidates = [result for result in told if result.status == "finished"] or told
+    if not candidates:
+        raise ArtifactError(f"no trial reported {space.metric}", expected="a metric that training tells")
     sign = 1.0 if space.mode == "max" else -1.0
 
     def score(result: TrialResult) -> float:

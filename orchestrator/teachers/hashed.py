@@ -34,7 +34,9 @@ class HashedEncoderSettings(Frozen):
         """Texts -> unit embeddings [n, dim], float32."""
 
         def encode(texts: Sequence[str]) -> "np.ndarray[Any, np.dtype[np.float32]]":
-            rows = [sum((_direction(word, self.dim) for word in text.lower().split()), np.zeros(self.dim)) for text in texts]
+            rows = [
+                sum((_direction(word, self.dim) for word in text.lower().split()), np.zeros(self.dim)) for text in texts
+            ]
             return _unit(np.stack(rows))
 
         return encode

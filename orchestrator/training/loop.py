@@ -93,7 +93,7 @@ class Trainer:
             shown = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
             ids = ", ".join(self.images.image_ids[row] for row in rows[:8])
             raise NonFiniteLossError(
-                f"the loss is {float(total)} at step {self.step_index} ({shown}); images {ids}, ...",
+                f"the loss is {float(total.detach())} at step {self.step_index} ({shown}); images {ids}, ...",
                 expected="a finite loss",
                 remedy="lower training.optimizer.learning_rate, or set training.gradient_clip_norm",
             )

@@ -32,9 +32,7 @@ from orchestrator.training.loop import Progress, Trainer
 from orchestrator.training.model import DistillationModel
 from orchestrator.training.settings import TrainingSettings
 
-TEACHER_INPUTS = frozenset(
-    {vocabulary.TEXT, vocabulary.TEXT_ID, vocabulary.TEACHER_IMAGE, vocabulary.TEACHER_LOGITS}
-)
+TEACHER_INPUTS = frozenset({vocabulary.TEXT, vocabulary.TEXT_ID, vocabulary.TEACHER_IMAGE, vocabulary.TEACHER_LOGITS})
 HISTORY, STUDENT, RESULT, PROGRESS = "history.json", "student.safetensors", "result.json", "progress.json"
 
 
@@ -107,11 +105,13 @@ def build_model(job: TrainingJob, class_count: tuple[int, ...], text_dim: int, t
     adaptor = job.adaptor.build(feature_dim, text_dim)
     objective = Objective.build(job.losses, context)
     model = DistillationModel(student, adaptor, objective)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return model.to(memory_format=torch.channels_last)
 
 
 def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     """Train to the end, resuming from the newest checkpoint; yields after each epoch.
+
+    Resumed after its last epoch it yields that epoch again: a driver killed in between has not heard of it.
 
     Args:
         job: what to train.
@@ -129,7 +129,9 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     reads_teacher = bool(model.objective.required_inputs() & TEACHER_INPUTS)
     wrapped: nn.Module | None = None
     if parallel:
-        wrapped = nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+        wrapped = nn.parallel.DistributedDataParallel(
+            model, device_ids=[device.index] if device.type == "cuda" else None
+        )
     trainer = Trainer(model, job.training, images, teacher if reads_teacher else None, device=device, parallel=wrapped)
     first = trainer.make_batch(np.arange(min(2, len(images.labels))), 0)
     model.objective.check({*first, vocabulary.STUDENT_LOGITS, vocabulary.STUDENT_FEATURE, vocabulary.TEXT_PREDICTION})
@@ -141,6 +143,9 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         history = state["history"]
     tracker = job.tracker() if distributed.rank() == 0 else NullTracker()
     leader = distributed.rank() == 0
+    if history and trainer.step_index >= trainer.num_steps:
+        told = {name: value for name, value in history[-1].items() if name != "epoch"}
+        yield Progress(job.training.epochs, job.training.epochs, trainer.step_index, told)
     for progress in trainer.epochs():
         metrics = dict(progress.metrics)
         last = progress.epoch == progress.num_epochs
@@ -181,7 +186,9 @@ def _write_student(model: DistillationModel, path: Path) -> None:
     write_atomically(path, lambda temporary: save_file(tensors, temporary))
 
 
-def _evaluate(model: DistillationModel, select: SplitData, num_classes: int, counts: "np.ndarray[Any, Any]") -> dict[str, float]:
+def _evaluate(
+    model: DistillationModel, select: SplitData, num_classes: int, counts: "np.ndarray[Any, Any]"
+) -> dict[str, float]:
     """Accuracies on the selection split; training never reads the report split."""
     correct, total = count_correct(model.student, select.pixels, select.labels, num_classes)
     return {f"select/{name}": value for name, value in shot_accuracy(correct, total, counts).items()}

@@ -33,7 +33,7 @@ OptimizerSettings = Annotated[AdamWSettings | SgdSettings, Field(discriminator="
 
 
 class ScheduleSettings(Frozen):
-    """Learning rate over steps: linear warm-up over a fraction of them, then a cosine to `final_fraction` of the peak."""
+    """Learning rate over steps: linear warm-up over a fraction of them, then a cosine to `final_fraction`."""
 
     warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
     final_fraction: float = Field(default=0.0, ge=0, le=1)

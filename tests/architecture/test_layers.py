@@ -1,5 +1,6 @@
 """The layers of the architecture, checked by import-linter exactly as `make lint` does."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -10,7 +11,7 @@ def _layers(project: Path) -> list[str]:
     settings = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = settings["tool"]["importlinter"]["contracts"]
     (contract,) = [c for c in contracts if c["id"] == "layers"]
-    return [module.strip() for line in contract["layers"] for module in line.split("|")]
+    return [module.strip() for line in contract["layers"] for module in re.split("[|:]", line)]
 
 
 def test_every_import_goes_down_the_layers_and_ray_and_mlflow_stay_in_their_folders(project: Path) -> None:

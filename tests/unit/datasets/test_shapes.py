@@ -1,4 +1,4 @@
-"""The embedded world: pure functions of the seed, the long-tailed profile, shared attributes, captions that are true."""
+"""The embedded world: pure functions of the seed, the long-tailed profile, shared attributes, true captions."""
 
 import math
 from dataclasses import fields, replace
@@ -26,7 +26,9 @@ from orchestrator.datasets.shapes_grammar import (
 from orchestrator.datasets.shapes_render import render
 from orchestrator.errors import ConfigError
 
-SMALL = ShapesSettings(seed=1000, num_classes=6, max_count=9, imbalance_ratio=3, num_select_per_class=2, num_report_per_class=3)
+SMALL = ShapesSettings(
+    seed=1000, num_classes=6, max_count=9, imbalance_ratio=3, num_select_per_class=2, num_report_per_class=3
+)
 
 
 def test_a_scene_drawn_twice_gives_the_same_bytes() -> None:
@@ -37,14 +39,19 @@ def test_a_scene_drawn_twice_gives_the_same_bytes() -> None:
 
 def test_seed_split_and_index_each_change_the_picture() -> None:
     attributes = Attributes("star", "red", "striped", "tail")
-    pictures = {render(scene_of(*key, attributes)).tobytes() for key in ((3, "train", 5), (4, "train", 5), (3, "select", 5), (3, "train", 6))}
+    pictures = {
+        render(scene_of(*key, attributes)).tobytes()
+        for key in ((3, "train", 5), (4, "train", 5), (3, "select", 5), (3, "train", 6))
+    }
     assert len(pictures) == 4
 
 
 @pytest.mark.parametrize(
     ("field", "values"), [("shape", SHAPES), ("colour", COLOURS), ("texture", TEXTURES), ("part", PARTS)]
 )
-def test_every_value_of_an_attribute_changes_the_object_in_an_otherwise_equal_scene(field: str, values: tuple[str, ...]) -> None:
+def test_every_value_of_an_attribute_changes_the_object_in_an_otherwise_equal_scene(
+    field: str, values: tuple[str, ...]
+) -> None:
     base = scene_of(3, "train", 0, Attributes("square", "red", "striped", "rim"))
     pictures = [render(replace(base, attributes=replace(base.attributes, **{field: v}))).astype(int) for v in values]
     for i, one in enumerate(pictures):
@@ -100,7 +107,9 @@ def test_class_names_are_different_words_that_say_nothing() -> None:
 
 def test_too_many_classes_are_refused_with_the_limit() -> None:
     with pytest.raises(ConfigError, match="num_classes=9"):
-        class_attributes(9, 0, shapes=("disc", "star"), colours=("red", "blue"), textures=("plain",), parts=("eyes", "rim"))
+        class_attributes(
+            9, 0, shapes=("disc", "star"), colours=("red", "blue"), textures=("plain",), parts=("eyes", "rim")
+        )
 
 
 def test_captions_tell_exactly_what_the_scene_has() -> None:
@@ -144,6 +153,8 @@ def test_a_finished_split_is_not_drawn_again_and_other_settings_redraw_it(tmp_pa
     assert (tmp_path / "train.tar").stat().st_mtime_ns == before
     other = SMALL.model_copy(update={"seed": 1001})
     captions = other.index(tmp_path).images.column("oracle_caption").to_pylist()
-    assert captions == [general_caption(s) for split in ("train", "select", "report") for _, _, s in other.scenes(split)]
+    assert captions == [
+        general_caption(s) for split in ("train", "select", "report") for _, _, s in other.scenes(split)
+    ]
     assert (tmp_path / "train.tar").stat().st_mtime_ns != before
     assert not list(tmp_path.glob(".*.part"))

@@ -1,4 +1,4 @@
-"""The shipped teachers, loaded as the big ones are: how well they know the world, and what they do with unknown words."""
+"""The shipped teachers, loaded as the big ones are: how well they know the world, and what unknown words do."""
 
 import random
 from typing import Any
@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from orchestrator.datasets.shapes import ShapesSettings
-from orchestrator.datasets.shapes_grammar import GENERAL_PROMPT, TARGETED_PROMPTS, describe_class, general_caption, targeted_caption
+from orchestrator.datasets.shapes_grammar import (
+    GENERAL_PROMPT,
+    TARGETED_PROMPTS,
+    describe_class,
+    general_caption,
+    targeted_caption,
+)
 from orchestrator.datasets.shapes_render import render
 from orchestrator.embedded import TINY_CLIP, TINY_VLM, WEIGHTS
 from orchestrator.embedded.quality import folder_mebibytes, named
@@ -67,7 +73,9 @@ def test_general_captions_of_unseen_scenes_name_shape_and_colour(vlm: tuple[Any,
 
 
 @pytest.mark.parametrize("kind", sorted(TARGETED_PROMPTS))
-def test_targeted_prompts_are_answered_in_their_own_form_whatever_the_class_is_called(vlm: tuple[Any, Any], kind: str) -> None:
+def test_targeted_prompts_are_answered_in_their_own_form_whatever_the_class_is_called(
+    vlm: tuple[Any, Any], kind: str
+) -> None:
     names = ["dax", "golden retriever", "Xyqwzt"]
     prompts = [TARGETED_PROMPTS[kind].format_map({"class": names[i % 3]}) for i in range(60)]
     answers = answer(*vlm, PIXELS[:60], prompts)
@@ -84,7 +92,10 @@ def test_answers_do_not_depend_on_the_padding_of_a_mixed_batch(vlm: tuple[Any, A
 def test_a_text_is_true_of_exactly_the_scenes_that_have_what_it_tells() -> None:
     values = torch.tensor([value_indices(s) for s in SCENES[:40]])
     rng = random.Random(0)
-    texts = [form(s, rng) for s, form in zip(SCENES[:40], [full_text, class_text, partial_text, partial_text] * 10, strict=True)]
+    texts = [
+        form(s, rng)
+        for s, form in zip(SCENES[:40], [full_text, class_text, partial_text, partial_text] * 10, strict=True)
+    ]
     right = true_of([t.told for t in texts], values)
     for j, told in enumerate(texts):
         for i in range(40):

@@ -1,0 +1,179 @@
+"""The smoke experiment through the console script: it ends, it is told to MLflow, it is reused, refused, proved."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tracking.mlflow_store import open_client
+from tests.line.command import Smoke, verify
+
+FEW_CLASSES = {"select/all", "select/few", "select/medium", "select/mean_per_class", "train/loss", "train/classification"}
+DISTILLED = FEW_CLASSES | {"train/text", "train/image", "train/text.temperature"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Smoke, str]:
+    """One finished run, and what it printed."""
+    smoke = Smoke(tmp_path_factory.mktemp("line"))
+    ended = smoke.run()
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return smoke, ended.stdout
+
+
+@pytest.fixture
+def copy(finished: tuple[Smoke, str], tmp_path: Path) -> Smoke:
+    """The finished artifacts and stores under a root of the test's own (without the MLflow database)."""
+    for name in ("smoke", "store"):
+        shutil.copytree(finished[0].root / name, tmp_path / "runs" / name)
+    return Smoke(tmp_path / "runs")
+
+
+def test_the_result_is_a_table_of_all_arms_and_the_ways_to_look_at_it(finished: tuple[Smoke, str]) -> None:
+    smoke, printed = finished
+    table = [line for line in printed.splitlines() if line.startswith("│")]
+    assert [line.split("│")[1].strip() for line in table] == ["baseline", "distilled", "minus baseline"]
+    shown = [float(line.split("│")[2]) for line in table]
+    numbers = [json.loads((smoke.folder / "evaluations" / arm / "evaluation.json").read_text())["metrics"]["all"]
+               for arm in ("baseline", "distilled")]  # fmt: skip
+    assert shown[:2] == pytest.approx([100 * number for number in numbers], abs=0.051)
+    assert shown[2] == pytest.approx(100 * (numbers[1] - numbers[0]), abs=0.051)
+    assert f"mlflow ui --backend-store-uri sqlite:///{smoke.root / 'mlflow.db'}" in printed
+    assert (smoke.folder / "report" / "report.html").read_text().startswith("<!")
+
+
+def test_mlflow_holds_the_run_its_arms_and_the_sweep_with_its_trials_as_children(finished: tuple[Smoke, str]) -> None:
+    smoke, _ = finished
+    client = open_client(f"sqlite:///{smoke.root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("smoke")
+    found = client.search_runs([experiment.experiment_id])
+    runs = {run.data.tags["orchestrator.run_key"]: run for run in found}
+    trials = [f"smoke/sweep/smoke/trial/000{number}" for number in range(3)]
+    assert sorted(runs) == sorted(["smoke", "smoke/arm/baseline", "smoke/arm/distilled", "smoke/sweep/smoke", *trials])
+    assert len(found) == 7
+    assert {run.info.status for run in found} == {"FINISHED"}
+
+    parents = {key: run.data.tags.get("mlflow.parentRunId") for key, run in runs.items()}
+    whole, sweep = runs["smoke"].info.run_id, runs["smoke/sweep/smoke"].info.run_id
+    assert parents["smoke"] is None
+    assert {parents[key] for key in ("smoke/arm/baseline", "smoke/arm/distilled", "smoke/sweep/smoke")} == {whole}
+    assert {parents[key] for key in trials} == {sweep}
+    for key in trials:
+        params = runs[key].data.params
+        assert 0.3 <= float(params["losses.text.weight"]) <= 3.0
+        assert 0.05 <= float(params["losses.text.temperature"]) <= 0.2
+        assert int(params["adaptor.depth"]) in (0, 1, 2)
+
+    def steps(key: str, metric: str) -> list[int]:
+        history = client.get_metric_history(runs[key].info.run_id, metric)
+        return sorted({row.step for row in history})
+
+    for key in trials:
+        assert {metric: steps(key, metric) for metric in DISTILLED} == dict.fromkeys(DISTILLED, [1, 2])
+    assert {m: steps("smoke/arm/distilled", m) for m in DISTILLED} == dict.fromkeys(DISTILLED, [1, 2, 3])
+    assert {m: steps("smoke/arm/baseline", m) for m in FEW_CLASSES} == dict.fromkeys(FEW_CLASSES, [1, 2, 3])
+    assert steps("smoke/arm/baseline", "report/all") == [3]
+    assert not math.isnan(runs["smoke/sweep/smoke"].data.metrics["best_objective"])
+    names = {artifact.path for artifact in client.list_artifacts(whole, "report")}
+    assert names == {"report/report.html", "report/report.md", "report/report.json"}
+
+
+def test_a_second_run_reuses_everything_and_no_model_sees_a_row(finished: tuple[Smoke, str]) -> None:
+    smoke, _ = finished
+    before, numbers = smoke.model_rows(), smoke.numbers()
+    # 62 images and two prompts, but the shapes of one class and count may coincide: no more than 124 rows are paid
+    assert set(before) >= {name for name in before if name.startswith("store/captions/")} != set()
+    written = {path: path.stat().st_mtime_ns for path in smoke.folder.rglob("manifest.json")}
+    ended = smoke.run()
+    assert ended.returncode == 0, ended.stderr
+    made = [line for line in ended.stdout.splitlines() if " made " in line]
+    assert made == []
+    assert sum(" reused " in line for line in ended.stdout.splitlines()) == len(written) == 10
+    assert smoke.model_rows() == before
+    assert smoke.numbers() == numbers
+    assert {path: path.stat().st_mtime_ns for path in smoke.folder.rglob("manifest.json")} == written
+
+
+def test_a_changed_setting_under_the_same_name_is_refused_naming_the_field(copy: Smoke) -> None:
+    before = copy.numbers()
+    ended = copy.run("training.optimizer.learning_rate=1e-2", "--set", "tracking.kind=none")
+    assert ended.returncode == 2
+    assert "training.optimizer.learning_rate: 0.003 -> 0.01" in ended.stderr
+    assert "--rebuild" in ended.stderr
+    assert "another name" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) <= 3
+    assert copy.numbers() == before
+
+
+def test_a_dry_run_tells_what_would_be_made_and_makes_nothing(copy: Smoke) -> None:
+    shutil.rmtree(copy.folder / "embeddings")
+    shutil.rmtree(copy.folder / "sweeps")
+    before = sorted(str(path) for path in copy.root.rglob("*"))
+    ended = copy.run("--dry-run", "training.epochs=4", "sweep=null")
+    assert ended.returncode == 0, ended.stderr
+    told = {line.split()[1].rstrip(":"): line.split(": ")[-1] for line in ended.stdout.splitlines() if ": " in line
+            and line.split()[0] in ("index", "caption", "embed", "shard", "train")}  # fmt: skip
+    assert told == {
+        "smoke/index": "reuse", "smoke/captions": "reuse", "smoke/embeddings": "make", "smoke/shards": "reuse",
+        "smoke/arms/baseline": "refused", "smoke/arms/distilled": "refused",
+    }  # fmt: skip
+    assert "learning_rate: 0.003" in ended.stdout
+    assert sorted(str(path) for path in copy.root.rglob("*")) == before
+
+
+def test_a_stage_is_made_anew_on_request_and_gives_the_same_numbers(copy: Smoke) -> None:
+    numbers, rows = copy.numbers(), copy.model_rows()
+    students = [copy.folder / "arms" / arm / "student.safetensors" for arm in ("baseline", "distilled")]
+    bits, times = [path.read_bytes() for path in students], [path.stat().st_mtime_ns for path in students]
+    ended = copy.run("--rebuild", "train", "--rebuild", "evaluate", "--set", "tracking.kind=none")
+    assert ended.returncode == 0, ended.stderr
+    made = [line.split()[2] for line in ended.stdout.splitlines() if " made " in line]
+    assert made == [f"smoke/{folder}/{arm}" for folder in ("arms", "evaluations") for arm in ("baseline", "distilled")]
+    assert [path.read_bytes() for path in students] == bits
+    assert all(path.stat().st_mtime_ns > time for path, time in zip(students, times, strict=True))
+    assert (copy.numbers(), copy.model_rows()) == (numbers, rows)
+
+
+@pytest.mark.parametrize("wrong", ["trains", "all"])
+def test_an_unknown_stage_to_rebuild_is_refused_with_the_known_ones(copy: Smoke, wrong: str) -> None:
+    ended = copy.run("--rebuild", wrong)
+    assert ended.returncode == 2
+    assert "one of index, caption, embed" in ended.stderr
+
+
+def test_verify_passes_finds_a_damaged_file_and_a_repair_lets_the_same_command_heal_it(copy: Smoke) -> None:
+    numbers = copy.numbers()
+    sound = verify(copy.root, "--json")
+    assert sound.returncode == 0, sound.stdout
+    told = json.loads(sound.stdout)
+    assert told["problems"] == []
+    assert (told["counts"]["artifacts"], told["counts"]["stores"]) == (10, 3)
+
+    student = copy.folder / "arms" / "distilled" / "student.safetensors"
+    data = bytearray(student.read_bytes())
+    data[-5] ^= 1
+    student.write_bytes(data)
+    part = next(store for name, store in copy.stores().items() if "captions" in name).parts()[0]
+    part.write_bytes(part.read_bytes()[:-100])
+    damaged = verify(copy.root)
+    assert damaged.returncode == 1
+    assert f"{student}: checksum differs from the manifest" in damaged.stdout
+    assert part.name in damaged.stdout
+    assert "2 problems" in damaged.stdout
+
+    assert verify(copy.root, "--repair").returncode == 0
+    assert verify(copy.root).returncode == 0
+    (copy.folder / "captions" / "manifest.json").unlink()  # so that the store is read again
+    assert copy.run("--set", "tracking.kind=none").returncode == 0
+    assert verify(copy.root).returncode == 0
+    assert copy.numbers() == numbers
+
+
+def test_verify_of_a_folder_with_nothing_in_it_is_a_plain_error(tmp_path: Path) -> None:
+    ended = verify(tmp_path)
+    assert ended.returncode == 2
+    assert "no artifact and no store" in ended.stderr
+    assert "Traceback" not in ended.stderr

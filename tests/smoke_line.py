@@ -1,0 +1,50 @@
+"""The smoke experiment prepared in process up to what training reads: the shipped way, without a command line.
+
+Runs index, caption, embed and shard once for each folder of tests. Knows nothing of single tests.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.execution import Execution
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.load import load_experiment, with_overrides
+from orchestrator.executors.in_process import InProcessExecutor
+from orchestrator.stages import line
+from orchestrator.stages.context import Context, Plan
+from orchestrator.stages.feedback import Feedback
+from orchestrator.stages.train import make_job
+from orchestrator.tracking import NullTracker, TrackingSettings
+from orchestrator.training.run import TrainingJob
+
+PROJECT = Path(__file__).resolve().parent.parent
+SMOKE = PROJECT / "jobs" / "experiments" / "smoke.yaml"
+
+
+def quiet_context(experiment: Experiment, root: Path) -> Context:
+    """A context in process, without tracking and without output."""
+    execution = Execution(
+        name="test", engine="in_process", storage_root=str(root), tracking=TrackingSettings(kind="none")
+    )
+    return Context(experiment, execution, NullTracker(), Feedback(quiet=True), InProcessExecutor)
+
+
+@dataclass(frozen=True)
+class SmokeLine:
+    """The finished artifacts that training reads, and jobs over them."""
+
+    context: Context
+    plans: Mapping[str, Plan]
+
+    def job(self, folder: Path, overrides: Mapping[str, Any] | None = None) -> TrainingJob:
+        """A training job of the smoke experiment with overrides, writing into `folder`."""
+        experiment = with_overrides(self.context.experiment, overrides or {}, "test")
+        return make_job(self.context, experiment, self.plans, folder, f"smoke/test/{folder.name}")
+
+
+def make_smoke_line(root: Path) -> SmokeLine:
+    """Index, captions, embeddings and shards of the smoke experiment below `root`."""
+    context = quiet_context(load_experiment(SMOKE), root)
+    return SmokeLine(context, line.run(context, "shard"))

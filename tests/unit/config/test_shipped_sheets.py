@@ -1,0 +1,103 @@
+"""Every shipped YAML parses, every search space fits its experiments, and resolved experiments are the golden ones."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.config.load import arm_experiment, load_execution, load_experiment
+from orchestrator.search.space import check_space, load_space
+
+PROJECT = Path(__file__).resolve().parents[3]
+EXPERIMENTS = sorted((PROJECT / "jobs" / "experiments").glob("*.yaml"))
+EXECUTIONS = sorted((PROJECT / "jobs" / "executions").glob("*.yaml"))
+SPACES = sorted((PROJECT / "search_spaces").glob("*.yaml"))
+GOLDEN = PROJECT / "tests" / "golden"
+
+each_experiment = pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+each_execution = pytest.mark.parametrize("path", EXECUTIONS, ids=lambda path: path.stem)
+each_space = pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+
+
+@each_experiment
+def test_an_experiment_parses_with_all_its_arms_and_is_named_after_its_file(path: Path) -> None:
+    experiment = load_experiment(path)
+    assert experiment.name == path.stem
+    for arm in experiment.arms:
+        assert arm_experiment(experiment, arm).name == path.stem
+
+
+@each_execution
+def test_an_execution_parses_and_is_named_after_its_file(path: Path) -> None:
+    assert load_execution(path).name == path.stem
+
+
+@each_space
+def test_a_search_space_parses_and_fits_every_experiment_that_names_it(path: Path) -> None:
+    space = load_space(path)
+    assert space.name == path.stem
+    named_by = []
+    for sheet in EXPERIMENTS:
+        experiment = load_experiment(sheet)
+        if experiment.sweep is not None and (PROJECT / experiment.sweep.space).resolve() == path.resolve():
+            check_space(space, arm_experiment(experiment, experiment.sweep.arm))
+            named_by.append(experiment.name)
+    assert named_by, "no shipped experiment names this search space, so nothing proves that its paths exist"
+
+
+@each_experiment
+def test_a_sweep_names_a_search_space_that_is_shipped(path: Path) -> None:
+    experiment = load_experiment(path)
+    if experiment.sweep is not None:
+        assert (PROJECT / experiment.sweep.space).resolve() in SPACES
+
+
+@pytest.mark.parametrize("path", [*EXPERIMENTS, *EXECUTIONS, *SPACES], ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_sheet_reads_as_an_experiment_sheet(path: Path) -> None:
+    text = path.read_text()
+    assert max(len(line) for line in text.splitlines()) <= 160
+    if path in EXPERIMENTS:
+        header = [line for line in text.splitlines() if line.startswith("#")]
+        for word in ("Question:", "Expected:", "Cost:", "Command:"):
+            assert any(word in line for line in header), f"the header lacks {word}"
+    if path in EXECUTIONS:
+        assert text.startswith("#")
+
+
+@each_experiment
+def test_a_resolved_experiment_is_the_golden_one(path: Path) -> None:
+    experiment = load_experiment(path)
+    found = {
+        "experiment": experiment.model_dump(mode="json"),
+        "arms": {arm: arm_experiment(experiment, arm).model_dump(mode="json") for arm in experiment.arms},
+    }
+    golden = GOLDEN / f"{path.stem}.json"
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    refresh = "if the change is meant: UPDATE_GOLDEN=1 python -m pytest tests/unit/config, then read the diff"
+    assert golden.is_file(), f"no {golden.relative_to(PROJECT)}; {refresh}"
+    assert json.loads(golden.read_text()) == json.loads(json.dumps(found)), (
+        f"{path.name} resolves to other settings than {golden.relative_to(PROJECT)} (a sheet or a default changed); "
+        f"{refresh}"
+    )
+
+
+def test_every_golden_file_belongs_to_an_experiment() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.json")} <= {path.stem for path in EXPERIMENTS}
+
+
+@each_experiment
+def test_a_sheet_holds_no_key_twice(path: Path) -> None:
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def mapping(loader: Loader, node: yaml.MappingNode) -> dict[object, object]:
+        keys = [loader.construct_object(key) for key, _ in node.value]
+        assert len(keys) == len(set(map(str, keys))), f"{path.name} line {node.start_mark.line + 1}: a key twice"
+        return dict(loader.construct_pairs(node, deep=True))
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    yaml.load(path.read_text(), Loader)

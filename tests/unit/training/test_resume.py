@@ -1,0 +1,131 @@
+"""A training that was cut off and resumed ends in the same bits as one that was left alone."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator.artifacts.storage import read_json
+from orchestrator.errors import ArtifactError
+from orchestrator.training.run import HISTORY, STUDENT, TrainingJob, read_result, train
+from tests.smoke_line import SmokeLine
+
+CHILD = """
+import sys
+import torch
+from orchestrator.training.run import TrainingJob, train
+
+for progress in train(TrainingJob.model_validate_json(sys.stdin.read())):
+    print(progress.epoch, flush=True)
+"""
+SGD = {"training.optimizer": {"kind": "sgd", "learning_rate": 0.05}}
+
+
+def run(job: TrainingJob, *, stop_after: int | None = None) -> list[int]:
+    """Train, ceasing to iterate after some epochs; returns the epochs seen."""
+    seen = []
+    for progress in train(job):
+        seen.append(progress.epoch)
+        if progress.epoch == stop_after:
+            break
+    return seen
+
+
+def outcome(job: TrainingJob) -> tuple[bytes, list[dict[str, float]], dict[str, Any]]:
+    """The student's bytes, the history without measured times, and the newest checkpoint's tensors."""
+    folder = Path(job.folder)
+    history = [
+        {name: value for name, value in row.items() if not name.startswith("speed/")}
+        for row in read_json(folder / HISTORY)
+    ]
+    newest = sorted((folder / "checkpoints").glob("*.pt"))[-1]
+    return (folder / STUDENT).read_bytes(), history, torch.load(newest, weights_only=True)
+
+
+def assert_same(one: TrainingJob, other: TrainingJob) -> None:
+    (student, history, state), (student_2, history_2, state_2) = outcome(one), outcome(other)
+    assert student == student_2
+    assert json.dumps(history) == json.dumps(history_2)
+    assert state["step"] == state_2["step"]
+    for name, tensor in state["model"].items():
+        assert torch.equal(tensor, state_2["model"][name]), name
+    moments, moments_2 = state["optimizer"]["state"], state_2["optimizer"]["state"]
+    for key, row in moments.items():
+        for name, value in row.items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(moments_2[key][name])), (key, name)
+
+
+@pytest.mark.parametrize("optimizer", [{}, SGD], ids=["adamw", "sgd"])
+@pytest.mark.parametrize(("every", "stop_after"), [(1, 2), (2, 3), (3, 1)])
+def test_a_resumed_training_equals_an_undisturbed_one_bit_for_bit(
+    smoke_line: SmokeLine, tmp_path: Path, optimizer: dict[str, Any], every: int, stop_after: int
+) -> None:
+    overrides = {"training.epochs": 5, "training.checkpoint_every_epochs": every, **optimizer}
+    straight, resumed = (smoke_line.job(tmp_path / name, overrides) for name in ("straight", "resumed"))
+    assert run(straight) == [1, 2, 3, 4, 5]
+    assert run(resumed, stop_after=stop_after) == list(range(1, stop_after + 1))
+    first = stop_after // every * every + 1
+    assert run(resumed) == list(range(first, 6))
+    assert_same(straight, resumed)
+
+
+def test_the_same_job_in_two_folders_gives_the_same_bits_and_another_seed_others(
+    smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    one, two = smoke_line.job(tmp_path / "one"), smoke_line.job(tmp_path / "two")
+    data = smoke_line.job(tmp_path / "data", {"training.data_seed": 1})
+    init = smoke_line.job(tmp_path / "init", {"training.init_seed": 1})
+    for job in (one, two, data, init):
+        run(job)
+    assert_same(one, two)
+    assert len({outcome(job)[0] for job in (one, data, init)}) == 3
+
+
+def test_a_training_that_was_killed_after_its_last_checkpoint_tells_its_last_epoch_again(
+    smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    job = smoke_line.job(tmp_path / "job")
+    (last,) = [progress for progress in train(job) if progress.epoch == progress.num_epochs]
+    result = read_result(Path(job.folder))
+    (Path(job.folder) / STUDENT).unlink()
+    again = list(train(job))
+    assert [progress.epoch for progress in again] == [3]
+    assert again[0].metrics["select/all"] == last.metrics["select/all"]
+    assert again[0].metrics["train/loss"] == last.metrics["train/loss"]
+    assert json.dumps(read_result(Path(job.folder))) == json.dumps(result)
+    assert (Path(job.folder) / STUDENT).is_file()
+
+
+@pytest.mark.parametrize("kill_after", [1, 4])
+def test_a_process_killed_in_mid_training_and_resumed_equals_an_undisturbed_one(
+    smoke_line: SmokeLine, tmp_path: Path, project: Path, kill_after: int
+) -> None:
+    overrides = {"training.epochs": 8, "training.checkpoint_every_epochs": 2}
+    straight, killed = (smoke_line.job(tmp_path / name, overrides) for name in ("straight", "killed"))
+    run(straight)
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(killed.model_dump_json())
+        child.stdin.close()
+        for line in child.stdout:
+            if int(line) == kill_after:
+                child.send_signal(signal.SIGKILL)
+                break
+    assert child.returncode == -signal.SIGKILL
+    assert not (Path(killed.folder) / STUDENT).exists()
+    assert run(killed)[-1] == 8
+    assert_same(straight, killed)
+
+
+def test_a_folder_with_checkpoints_of_other_settings_is_refused(smoke_line: SmokeLine, tmp_path: Path) -> None:
+    run(smoke_line.job(tmp_path / "job"), stop_after=1)
+    with pytest.raises(ArtifactError, match="other settings"):
+        run(smoke_line.job(tmp_path / "job", {"training.data_seed": 9}))

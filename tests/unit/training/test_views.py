@@ -1,0 +1,92 @@
+"""Views: a function of data seed, image and epoch, whatever else is in the batch."""
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.training.settings import ViewSettings
+from orchestrator.training.views import draw_views, image_keys, scale_pixels, uniform_draws
+
+NUM, SIDE = 40, 12
+PIXELS = np.random.default_rng(0).integers(0, 256, (NUM, SIDE, SIDE, 3), np.uint8)
+KEYS = image_keys([f"train/{number}.png" for number in range(NUM)])
+FULL = ViewSettings(pad=3, flip=True, brightness=0.2, contrast=0.3)
+
+
+def test_a_view_does_not_depend_on_the_rest_of_the_batch() -> None:
+    together = draw_views(PIXELS, KEYS, FULL, 5, 2)
+    rows = np.array([17, 3, 30])
+    assert torch.equal(draw_views(PIXELS[rows], KEYS[rows], FULL, 5, 2), together[rows])
+    for row in (0, 17, NUM - 1):
+        assert torch.equal(draw_views(PIXELS[[row]], KEYS[[row]], FULL, 5, 2)[0], together[row])
+
+
+def test_another_view_seed_or_image_is_another_picture() -> None:
+    first = draw_views(PIXELS, KEYS, FULL, 5, 2)
+    for other in (draw_views(PIXELS, KEYS, FULL, 5, 3), draw_views(PIXELS, KEYS, FULL, 6, 2)):
+        assert all(not torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    same_pixels = np.repeat(PIXELS[:1], NUM, axis=0)
+    views = draw_views(same_pixels, KEYS, FULL, 5, 2)
+    assert len({view.numpy().tobytes() for view in views}) == NUM
+
+
+def test_without_shift_and_flip_a_view_is_the_scaled_image() -> None:
+    views = draw_views(PIXELS, KEYS, ViewSettings(pad=0, flip=False), 5, 2)
+    expected = (torch.from_numpy(PIXELS).permute(0, 3, 1, 2).double() / 255 - 0.5) / 0.25
+    torch.testing.assert_close(views.double(), expected, rtol=0, atol=1e-6)
+    assert torch.equal(views, scale_pixels(PIXELS))
+
+
+def test_a_flip_mirrors_left_and_right_for_about_half_of_the_images() -> None:
+    views = draw_views(PIXELS, KEYS, ViewSettings(pad=0, flip=True), 5, 2)
+    plain, mirrored = scale_pixels(PIXELS), scale_pixels(PIXELS[:, :, ::-1])
+    flipped = [torch.equal(view, other) for view, other in zip(views, mirrored, strict=True)]
+    kept = [torch.equal(view, other) for view, other in zip(views, plain, strict=True)]
+    assert all(a != b for a, b in zip(flipped, kept, strict=True))
+    assert 10 <= sum(flipped) <= 30  # binomial(40, 1/2): outside with probability 0.1 %
+
+
+def test_a_shift_moves_by_at_most_the_pad_and_repeats_the_edge() -> None:
+    pad = 2
+    views = draw_views(PIXELS, KEYS, ViewSettings(pad=pad, flip=False), 5, 2)
+    padded = np.pad(PIXELS, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="edge")
+    shifts = []
+    for view, image in zip(views, padded, strict=True):
+        found = [
+            (y, x)
+            for y in range(2 * pad + 1)
+            for x in range(2 * pad + 1)
+            if torch.equal(view, scale_pixels(image[None, y : y + SIDE, x : x + SIDE])[0])
+        ]
+        assert len(found) == 1
+        shifts += found
+    assert len(set(shifts)) > 12  # of 25 possible ones
+
+
+def test_brightness_and_contrast_stay_within_their_bounds_and_keep_the_picture() -> None:
+    plain = scale_pixels(PIXELS)
+    bright = draw_views(PIXELS, KEYS, ViewSettings(pad=0, flip=False, brightness=0.2), 5, 2) - plain
+    assert bright.flatten(1).std(dim=1).max() < 1e-5
+    assert 0.5 < bright.abs().max() <= 0.2 / 0.25 + 1e-5
+    contrast = draw_views(PIXELS, KEYS, ViewSettings(pad=0, flip=False, contrast=0.3), 5, 2)
+    factors = (contrast.flatten(1) * plain.flatten(1)).sum(1) / plain.flatten(1).square().sum(1)
+    torch.testing.assert_close(contrast, plain * factors.view(-1, 1, 1, 1), rtol=1e-5, atol=1e-5)
+    assert 0.7 - 1e-5 <= factors.min() < 0.85
+    assert 1.15 < factors.max() <= 1.3 + 1e-5
+
+
+def test_draws_are_uniform_and_independent_of_each_other() -> None:
+    keys = image_keys([str(number) for number in range(20_000)])
+    first, second = uniform_draws(keys, 1, 2, 0), uniform_draws(keys, 1, 2, 1)
+    for draws in (first, second):
+        assert ((draws >= 0) & (draws < 1)).all()
+        counts = np.histogram(draws, bins=20, range=(0, 1))[0]
+        assert ((counts - 1000) ** 2 / 1000).sum() < 43.8  # chi-squared, 19 degrees of freedom, 0.1 %
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.023  # 3.3 / sqrt(20,000)
+    assert abs(np.corrcoef(first, uniform_draws(keys, 1, 3, 0))[0, 1]) < 0.023
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["train/1.png", "train/2.png"]])
+def test_keys_are_those_of_the_names(names: list[str]) -> None:
+    assert image_keys(names).tolist() == [int(image_keys([name])[0]) for name in names]
+    assert len(set(image_keys(names).tolist())) == len(names)

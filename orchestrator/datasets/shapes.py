@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from orchestrator.datasets.shapes_classes import ClassDefinition, class_definitions
 from orchestrator.datasets.shapes_grammar import (
     CLASS_NAMES,
-    Attributes,
     Scene,
-    class_attributes,
-    describe_class,
     general_caption,
     key_of,
     scene_of,
@@ -42,7 +40,7 @@ class ShapesSettings(Frozen):
     kind: Literal["shapes"] = "shapes"
     seed: int = Field(default=7, ge=0, le=MAX_SEED)
     num_classes: int = Field(default=48, ge=2, le=len(CLASS_NAMES))
-    max_count: int = Field(default=200, ge=1)
+    max_count: int = Field(default=500, ge=1)
     imbalance_ratio: float = Field(default=100.0, ge=1.0)
     num_select_per_class: int = Field(default=50, ge=1)
     num_report_per_class: int = Field(default=200, ge=1)
@@ -55,9 +53,9 @@ class ShapesSettings(Frozen):
             for c in steps
         )
 
-    def definitions(self) -> list[Attributes]:
+    def definitions(self) -> list[ClassDefinition]:
         """What defines each class, most frequent class first."""
-        return class_attributes(self.num_classes, self.seed)
+        return class_definitions(self.num_classes, self.seed)
 
     def split_counts(self) -> dict[str, tuple[int, ...]]:
         """Images of each class in each split."""
@@ -73,11 +71,12 @@ class ShapesSettings(Frozen):
         for label, count in enumerate(self.split_counts()[split]):
             for i in range(count):
                 image_id = f"{split}/{CLASS_NAMES[label]}/{i:05d}.png"
-                yield image_id, label, scene_of(self.seed, f"{split}/{label}", i, definitions[label])
+                attributes = definitions[label].example(self.seed, split, label, i)
+                yield image_id, label, scene_of(self.seed, f"{split}/{label}", i, attributes)
 
     def stamp(self) -> str:
         """What the pictures depend on besides the settings: the renderer's version and the classes' definitions."""
-        return f"renderer {RENDERER}: " + "; ".join(describe_class(each) for each in self.definitions())
+        return f"renderer {RENDERER}: " + "; ".join(each.describe() for each in self.definitions())
 
     def index(self, workdir: Path) -> "DatasetIndex":
         """Draw what is missing under `workdir` (about 1.5 ms a picture and core) and index all three splits."""
@@ -93,12 +92,12 @@ class ShapesSettings(Frozen):
                     raise ConfigError(f"{path} has no {image_id}", remedy="delete that tar; it is drawn again")
                 offset, size = addresses[image_id]
                 entries.append((image_id, split, label, str(path), offset, size, general_caption(scene)))
-        classes = [(c, CLASS_NAMES[c], describe_class(a)) for c, a in enumerate(self.definitions())]
+        classes = [(c, CLASS_NAMES[c], a.describe()) for c, a in enumerate(self.definitions())]
         return build_index(entries, classes)
 
     def _drawn(self, split: str, workdir: Path) -> Path:
         counts = self.split_counts()[split]
-        identity = key_of(RENDERER, self.seed, split, counts, [describe_class(a) for a in self.definitions()])
+        identity = key_of(RENDERER, self.seed, split, counts, [a.describe() for a in self.definitions()])
         path = workdir / f"{split}.tar"
         if path.exists() and _identity(path) == identity:
             return path

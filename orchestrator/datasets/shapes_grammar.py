@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from orchestrator.errors import ConfigError
-
 SHAPES = ("disc", "square", "triangle", "star", "cross", "ring", "crescent", "heart")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
 TEXTURES = ("plain", "striped", "dotted", "checked")
@@ -104,53 +102,8 @@ def scene_of(seed: int, split: str, index: int, attributes: Attributes) -> Scene
     )
 
 
-def class_attributes(
-    num_classes: int,
-    seed: int,
-    *,
-    shapes: Sequence[str] = SHAPES,
-    colours: Sequence[str] = COLOURS,
-    textures: Sequence[str] = TEXTURES,
-    parts: Sequence[str] = PARTS,
-) -> list[Attributes]:
-    """Definitions of the classes, most frequent first, all different.
-
-    Drawn greedily so that at every prefix of the list every value of every attribute, and every pair of values,
-    occurs about equally often: so whatever a rare class is made of, frequent classes have shown, in other
-    combinations. Raises ConfigError when there are fewer combinations or names than classes.
-    """
-    values = (tuple(shapes), tuple(colours), tuple(textures), tuple(parts))
-    left = [Attributes(s, c, t, p) for s in values[0] for c in values[1] for t in values[2] for p in values[3]]
-    limit = min(len(left), len(CLASS_NAMES))
-    if not 2 <= num_classes <= limit:
-        raise ConfigError(
-            f"shapes: num_classes={num_classes}", expected=f"2 to {limit}", remedy="set num_classes in that range"
-        )
-    random.Random(key_of("classes", seed)).shuffle(left)
-    used: dict[tuple[object, ...], int] = {}
-    chosen: list[Attributes] = []
-    for _ in range(num_classes):
-        best = min(left, key=lambda a: _crowding(a, used))
-        left.remove(best)
-        chosen.append(best)
-        for group in _groups(best):
-            used[group] = used.get(group, 0) + 1
-    return chosen
-
-
-def _groups(a: Attributes) -> list[tuple[object, ...]]:
-    values = (a.shape, a.colour, a.texture, a.part)
-    singles: list[tuple[object, ...]] = [(i, values[i]) for i in range(4)]
-    return singles + [(i, j, values[i], values[j]) for i in range(4) for j in range(i)]
-
-
-def _crowding(a: Attributes, used: dict[tuple[object, ...], int]) -> float:
-    groups = _groups(a)
-    return sum(used.get(g, 0) ** 2 * (4.0 if len(g) == 2 else 1.0) for g in groups)
-
-
-def describe_class(a: Attributes) -> str:
-    """The class description, for example "a red striped star with a tail"."""
+def describe_object(a: Attributes) -> str:
+    """All four attributes of an object, for example "a red striped star with a tail"."""
     return f"{article(a.colour)} {a.colour} {a.texture} {a.shape} {PART_PHRASES[a.part]}"
 
 
@@ -172,7 +125,7 @@ def targeted_caption(s: Scene, prompt: str) -> str:
     """The answer to the targeted prompt "T1" (the whole object), "T2" (colour), "T3" (shape) or "T4" (texture)."""
     a = s.attributes
     if prompt == "T1":
-        return f"the object is {describe_class(a)}."
+        return f"the object is {describe_object(a)}."
     if prompt == "T2":
         return f"the object is {a.colour}."
     if prompt == "T3":

@@ -21,7 +21,6 @@ from orchestrator.datasets.shapes_grammar import (
     PART_PHRASES,
     TARGETED_PROMPTS,
     Scene,
-    describe_class,
     general_caption,
     targeted_caption,
 )
@@ -42,7 +41,7 @@ def zero_shot(folder: Path, settings: ShapesSettings) -> float:
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     model.eval()
-    texts = model.encode_text(tokenize([describe_class(a) for a in settings.definitions()]), normalize=True)
+    texts = model.encode_text(tokenize([a.describe() for a in settings.definitions()]), normalize=True)
     scenes = list(settings.scenes("select"))
     right = 0
     for start in range(0, len(scenes), 200):

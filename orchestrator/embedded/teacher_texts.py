@@ -11,7 +11,7 @@ from orchestrator.datasets.shapes_grammar import (
     PART_PHRASES,
     Scene,
     article,
-    describe_class,
+    describe_object,
     general_caption,
     targeted_caption,
 )
@@ -38,7 +38,7 @@ def full_text(scene: Scene, rng: random.Random) -> Told:
 
 def class_text(scene: Scene, rng: random.Random) -> Told:
     """The four class-defining attributes, in one of the forms in which they are asked for."""
-    description = describe_class(scene.attributes)
+    description = describe_object(scene.attributes)
     name = invented_word(rng)
     forms = (
         description,

@@ -15,7 +15,7 @@ from orchestrator.datasets.shapes_grammar import (
     CLASS_NAMES,
     GENERAL_PROMPT,
     TARGETED_PROMPTS,
-    describe_class,
+    describe_object,
     general_caption,
     targeted_caption,
 )
@@ -125,14 +125,15 @@ def _texts(num_scenes: int) -> Iterator[str]:
     for i in range(num_scenes):
         scene = pool_scene(i, "tokenizer")
         yield general_caption(scene)
-        yield describe_class(scene.attributes)
+        yield describe_object(scene.attributes)
         for prompt in TARGETED_PROMPTS:
             yield targeted_caption(scene, prompt)
         name = invented_word(rng)
         yield GENERAL_PROMPT
         yield from (text.format_map({"class": name}) for text in TARGETED_PROMPTS.values())
+        other = rng.choice(CLASS_NAMES)
         words = " ".join((invented_word(rng), rng.choice(_ENGLISH), rng.choice(_ENGLISH)))
-        yield f"{name} {rng.choice(CLASS_NAMES)} a photo of a {words}."
+        yield f"{name} {other} a photo of a {words}."
 
 
 def train_tokenizer(*, framed: bool, num_scenes: int = 4000) -> "PreTrainedTokenizerFast":

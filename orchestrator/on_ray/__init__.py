@@ -21,4 +21,3 @@ def _settle_authentication() -> None:
 
 
 _settle_authentication()
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # Ray's C++ core writes warnings straight to the terminal

@@ -26,7 +26,7 @@ class RayExecutor:
         if not self._cluster.is_own and not Path(execution.storage_root).is_absolute():
             self._cluster.close()
             raise ConfigError(
-                f"execution.storage_root: {execution.storage_root} is relative, and a job's working directory is not kept",
+                f"execution.storage_root: {execution.storage_root} is relative to a folder that ends with the job",
                 expected="the absolute path of a folder that all nodes share",
                 remedy="--set storage_root=/absolute/folder, or use jobs/executions/cluster.yaml",
             )

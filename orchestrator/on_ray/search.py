@@ -4,6 +4,7 @@ No trial nests a Train run, so none waits for CPUs that trials hold. A trial's o
 state (searcher, scheduler, trials) is restored from the sweep's folder. Knows nothing of stages.
 """
 
+import functools
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ POLL_S = 0.5
 
 def _run_trial(config: dict[str, Any], sweep: SweepJob) -> None:
     """What each trial runs: the plain training loop, with one report for each evaluation."""
-    number = _trial_number(ray.tune.get_context().get_trial_id())
+    number = _trial_number(ray.tune.get_context().get_trial_name())
     values = config[VALUES]
     job = sweep.make_job(number, values)
     job.tracker().start_run(
@@ -41,9 +42,14 @@ def _run_trial(config: dict[str, Any], sweep: SweepJob) -> None:
             ray.tune.report({EPOCH: progress.epoch, **progress.metrics})
 
 
-def _trial_number(trial_id: str) -> int:
-    """0-based number of a trial, from Tune's id, which ends in a counter that survives restores."""
-    return int(trial_id.rsplit("_", 1)[-1])
+def _trial_name(trial: Any, first: int) -> str:
+    """Tune's name and folder of a trial: the counter that leads its tag and survives restores (its id is random)."""
+    return f"trial_{int(trial.experiment_tag.split('_', 1)[0]) - first:05d}"
+
+
+def _trial_number(name: str) -> int:
+    """0-based number of a trial, from its name."""
+    return int(name.rsplit("_", 1)[-1])
 
 
 def sweep(job: SweepJob, trials: TrialSettings, on_result: Callable[[TrialResult], None]) -> list[TrialResult]:
@@ -97,7 +103,7 @@ def _running(job: SweepJob) -> list[TrialResult]:
 def _result(job: SweepJob, found: Any) -> TrialResult:
     metrics = _floats(found.metrics or {})
     epochs = int(metrics.pop(EPOCH, 0))
-    number = _trial_number((found.metrics or {}).get("trial_id") or Path(found.path).name.split("_")[2])
+    number = _trial_number(Path(found.path).name)
     values = dict(found.config[VALUES])
     if found.error is not None:
         lines = [line for line in str(found.error).splitlines() if line.strip()]
@@ -118,6 +124,9 @@ def _floats(metrics: Mapping[str, Any]) -> dict[str, float]:
 def _new_tuner(job: SweepJob, trials: TrialSettings, trainable: Any, state: Path) -> ray.tune.Tuner:
     space = job.space
     run_config = ray.tune.RunConfig(name=state.name, storage_path=str(state.parent), verbose=0)
+    # Tune counts from 1 the trials that a searcher proposes, and from 0 those it draws itself.
+    name = functools.partial(_trial_name, first=1 if isinstance(space.searcher, TpeSettings) else 0)
+    names: dict[str, Any] = {"trial_name_creator": name, "trial_dirname_creator": name}
     if isinstance(space.searcher, TpeSettings):
         points = [{f"{VALUES}/{path}": value for path, value in point.items()} for point in space.points]
         search = OptunaSearch(
@@ -131,6 +140,7 @@ def _new_tuner(job: SweepJob, trials: TrialSettings, trainable: Any, state: Path
             num_samples=space.num_trials,
             search_alg=ConcurrencyLimiter(search, max_concurrent=trials.max_concurrent),
             scheduler=_scheduler(job),
+            **names,
         )
         return ray.tune.Tuner(trainable, tune_config=config, run_config=run_config)
     config = ray.tune.TuneConfig(
@@ -141,6 +151,7 @@ def _new_tuner(job: SweepJob, trials: TrialSettings, trainable: Any, state: Path
             random_state=space.searcher.seed,
         ),
         scheduler=_scheduler(job),
+        **names,
     )
     domains = {VALUES: {path: _tune_domain(domain) for path, domain in space.parameters.items()}}
     return ray.tune.Tuner(trainable, param_space=domains, tune_config=config, run_config=run_config)

@@ -45,7 +45,7 @@ def map_table(
     receipts = ray.data.from_arrow(blocks).map_batches(
         _Actor,
         fn_constructor_args=(worker,),
-        batch_size=None,
+        batch_size=pool.batch_size,  # a block's own size; Ray Data insists on a number where there are GPUs
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=num_actors),
         num_cpus=pool.num_cpus_per_actor,

@@ -25,7 +25,8 @@ def _worker(config: dict[str, str]) -> None:
     job = TrainingJob.model_validate_json(config["job"])
     parallel = ray.train.get_context().get_world_size() > 1
     for progress in train(job, parallel=parallel):
-        ray.train.report({"epoch": progress.epoch, **progress.metrics})
+        if progress.epoch == progress.num_epochs:  # a report waits for the controller's poll, 2 s; progress is in files
+            ray.train.report({"epoch": progress.epoch, **progress.metrics})
 
 
 def train_distributed(

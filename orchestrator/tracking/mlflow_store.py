@@ -54,7 +54,18 @@ def prepare(uri: str) -> None:
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     with _locked(database.with_name(f".{database.name}.lock")):
+        if not database.exists():
+            _create(database)
         open_client(uri).search_experiments(max_results=1)
+
+
+def _create(database: Path) -> None:
+    """Migrate under another name, then rename: a half-made schema, left by a kill, could never be opened again."""
+    unfinished = database.with_name(f".{database.name}.unfinished")
+    for leftover in unfinished.parent.glob(f"{unfinished.name}*"):
+        leftover.unlink()
+    open_client(f"sqlite:///{unfinished}").search_experiments(max_results=1)
+    unfinished.replace(database)
 
 
 @contextmanager

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.tracking.mlflow_store import open_client
 from tests.line.command import Smoke, verify
 
 # Each is a sign of a stage at work; the kill follows after a random moment, which may lie within the next stage.
-SIGNS = ("store/captions/*/part-*", "smoke/sweeps/smoke/trials/0001/checkpoints/*.json", "smoke/arms/*/checkpoints/*.pt")
+SIGNS = (
+    "store/captions/*/part-*",
+    "smoke/sweeps/smoke/trials/0001/checkpoints/*.json",
+    "smoke/arms/*/checkpoints/*.pt",
+)
 PATIENCE_S = 120
 
 
@@ -37,6 +42,11 @@ def test_a_command_killed_three_times_ends_in_the_same_numbers(tmp_path: Path) -
         assert not (killed.folder / "report" / "manifest.json").exists()
     ended = killed.run()
     assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""  # in particular, nothing was left untold to MLflow
+    client = open_client(f"sqlite:///{killed.root / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("smoke").experiment_id])
+    assert len(runs) == 7
+    assert {run.info.status for run in runs} == {"FINISHED"}
     assert killed.numbers() == undisturbed.numbers()
     for arm in ("baseline", "distilled"):
         student = f"arms/{arm}/student.safetensors"

@@ -43,7 +43,9 @@ def store(tmp_path: Path) -> TeacherStore:
 def test_a_key_is_determined_by_every_named_part() -> None:
     first = row_key(kind="caption", image="1", prompt="2")
     assert first == row_key(prompt="2", image="1", kind="caption")
-    assert len({first, row_key(kind="caption", image="2", prompt="1"), row_key(kind="text", image="1", prompt="2")}) == 3
+    assert (
+        len({first, row_key(kind="caption", image="2", prompt="1"), row_key(kind="text", image="1", prompt="2")}) == 3
+    )
 
 
 def test_committing_the_same_micro_batch_twice_changes_nothing(store: TeacherStore) -> None:

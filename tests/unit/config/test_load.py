@@ -81,7 +81,9 @@ def test_numbers_are_read_however_they_are_written(tmp_path: Path, smoke: Path, 
 
 
 def test_overrides_replace_values_and_null_removes_a_loss(smoke: Path) -> None:
-    experiment = load_experiment(smoke, ["training.epochs=7", "losses.image=null", "text_sources=[truth]", "sweep=null"])
+    experiment = load_experiment(
+        smoke, ["training.epochs=7", "losses.image=null", "text_sources=[truth]", "sweep=null"]
+    )
     assert experiment.training.epochs == 7
     assert set(experiment.losses) == {"classification", "text"}
     assert experiment.text_sources == ("truth",)

@@ -54,7 +54,9 @@ def test_a_sweep_names_a_search_space_that_is_shipped(path: Path) -> None:
         assert (PROJECT / experiment.sweep.space).resolve() in SPACES
 
 
-@pytest.mark.parametrize("path", [*EXPERIMENTS, *EXECUTIONS, *SPACES], ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize(
+    "path", [*EXPERIMENTS, *EXECUTIONS, *SPACES], ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 def test_a_sheet_reads_as_an_experiment_sheet(path: Path) -> None:
     text = path.read_text()
     assert max(len(line) for line in text.splitlines()) <= 160

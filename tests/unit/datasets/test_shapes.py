@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.datasets.index import decode_rgb, read_image_bytes
 from orchestrator.datasets.shapes import ShapesSettings, png_of
+from orchestrator.datasets.shapes_classes import ClassDefinition, class_definitions
 from orchestrator.datasets.shapes_grammar import (
     CLASS_NAMES,
     COLOURS,
@@ -16,8 +17,7 @@ from orchestrator.datasets.shapes_grammar import (
     SHAPES,
     TEXTURES,
     Attributes,
-    class_attributes,
-    describe_class,
+    describe_object,
     general_caption,
     random_attributes,
     scene_of,
@@ -82,11 +82,11 @@ def test_colour_words_are_true_of_the_pixels_of_plain_squares() -> None:
 
 def test_the_training_profile_is_exponential_with_many_medium_and_few() -> None:
     counts = ShapesSettings().train_counts()
-    assert (counts[0], counts[-1]) == (200, 2)
-    assert counts == tuple(math.floor(200 * 0.01 ** (c / 47) + 1e-9) for c in range(48))
-    assert sum(n > 100 for n in counts) == 8
+    assert (counts[0], counts[-1]) == (500, 5)
+    assert counts == tuple(math.floor(500 * 0.01 ** (c / 47) + 1e-9) for c in range(48))
+    assert sum(n > 100 for n in counts) == 17
     assert sum(20 <= n <= 100 for n in counts) == 16
-    assert sum(n < 20 for n in counts) == 24
+    assert sum(n < 20 for n in counts) == 15
 
 
 @pytest.mark.parametrize("seed", [7, 1000, 1001, 1002])
@@ -96,8 +96,32 @@ def test_classes_differ_and_whatever_a_rare_class_is_made_of_frequent_classes_sh
     assert len(set(definitions)) == 48
     many = [d for d, n in zip(definitions, counts, strict=True) if n > 100]
     few = [d for d, n in zip(definitions, counts, strict=True) if n < 20]
-    for field in fields(Attributes):
-        assert {getattr(d, field.name) for d in few} <= {getattr(d, field.name) for d in many}
+    for field in fields(ClassDefinition):
+        rare = {getattr(d, field.name) for d in few}
+        frequent = {getattr(d.example(seed, label, i), field.name) for label, d in enumerate(many) for i in range(100)}
+        assert rare - {None} <= frequent
+
+
+@pytest.mark.parametrize("seed", [7, 1000])
+def test_no_object_fits_two_classes_and_every_example_fits_its_own(seed: int) -> None:
+    definitions = ShapesSettings(seed=seed).definitions()
+    for label, definition in enumerate(definitions):
+        for i in range(20):
+            example = definition.example(seed, label, i)
+            fitting = [
+                other
+                for other, d in enumerate(definitions)
+                if all(getattr(d, f.name) in (None, getattr(example, f.name)) for f in fields(d))
+            ]
+            assert fitting == [label]
+
+
+def test_what_a_definition_leaves_free_varies_over_its_images() -> None:
+    definition = ClassDefinition("star", "red", None, None)
+    assert {definition.example(1, i).texture for i in range(100)} == set(TEXTURES)
+    assert {definition.example(1, i).part for i in range(100)} == set(PARTS)
+    assert definition.describe() == "a red star"
+    assert ClassDefinition("ring", None, "striped", "tail").describe() == "a striped ring with a tail"
 
 
 def test_class_names_are_different_words_that_say_nothing() -> None:
@@ -106,17 +130,15 @@ def test_class_names_are_different_words_that_say_nothing() -> None:
 
 
 def test_too_many_classes_are_refused_with_the_limit() -> None:
-    with pytest.raises(ConfigError, match="num_classes=9"):
-        class_attributes(
-            9, 0, shapes=("disc", "star"), colours=("red", "blue"), textures=("plain",), parts=("eyes", "rim")
-        )
+    with pytest.raises(ConfigError, match="num_classes=65"):
+        class_definitions(65, 0)
 
 
 def test_captions_tell_exactly_what_the_scene_has() -> None:
     scene = scene_of(3, "train", 5, Attributes("star", "orange", "striped", "tail"))
     scene = replace(scene, size="large", place="at the top", background="grass", neighbour="pebble")
     assert general_caption(scene) == "a large orange striped star with a tail on grass, at the top, near a pebble."
-    assert describe_class(scene.attributes) == "an orange striped star with a tail"
+    assert describe_object(scene.attributes) == "an orange striped star with a tail"
     assert [targeted_caption(scene, t) for t in ("T1", "T2", "T3", "T4")] == [
         "the object is an orange striped star with a tail.",
         "the object is orange.",
@@ -138,7 +160,7 @@ def test_the_index_addresses_the_very_pictures_of_its_scenes(tmp_path: Path) -> 
             assert (row["label"], row["oracle_caption"], row["split"]) == (label, general_caption(scene), split)
     assert not rows
     descriptions = index.classes.column("description").to_pylist()
-    assert descriptions == [describe_class(a) for a in SMALL.definitions()]
+    assert descriptions == [a.describe() for a in SMALL.definitions()]
 
 
 def test_no_picture_occurs_in_two_splits(tmp_path: Path) -> None:

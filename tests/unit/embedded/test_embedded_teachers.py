@@ -11,7 +11,6 @@ from orchestrator.datasets.shapes import ShapesSettings
 from orchestrator.datasets.shapes_grammar import (
     GENERAL_PROMPT,
     TARGETED_PROMPTS,
-    describe_class,
     general_caption,
     targeted_caption,
 )
@@ -58,7 +57,7 @@ def test_zero_shot_by_descriptions_is_right_for_at_least_80_percent(clip: tuple[
     model, tokenize = clip
     settings = ShapesSettings(seed=1003, num_select_per_class=6)
     rows = list(settings.scenes("select"))
-    texts = model.encode_text(tokenize([describe_class(a) for a in settings.definitions()]), normalize=True)
+    texts = model.encode_text(tokenize([a.describe() for a in settings.definitions()]), normalize=True)
     images = model.encode_image(to_input(np.stack([render(s) for _, _, s in rows])), normalize=True)
     right = (images @ texts.T).argmax(1) == torch.tensor([label for _, label, _ in rows])
     assert right.float().mean() >= 0.8

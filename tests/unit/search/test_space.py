@@ -1,4 +1,4 @@
-"""Search spaces: samples stay in their domains, wrong paths are refused before anything starts, the best trial is whole."""
+"""Search spaces: samples stay in their domains, wrong paths are refused at once, the best trial is a whole one."""
 
 import math
 import random

@@ -54,8 +54,10 @@ def test_equal_images_are_captioned_once_and_each_gets_its_caption(images: list[
     context = quiet_context(experiment_over(images), tmp_path / "runs")
     counts, found = captioned(context, index.make(context))
     assert counts == {"asked": 10, "captioned": 8, "reused": 2, "quarantined": 0}
-    assert found["dax/0.png", "general"] == found["dax/4.png", "general"] == (
-        "8 by 8: Please describe the image in one sentence."
+    assert (
+        found["dax/0.png", "general"]
+        == found["dax/4.png", "general"]
+        == ("8 by 8: Please describe the image in one sentence.")
     )
     assert found["wug/3.png", "targeted_1"] == "8 by 11: Describe the wug in the image in one sentence."
     assert caption.stores(context)[0].model_rows() == 8

@@ -92,9 +92,7 @@ def test_teacher_rows_are_those_of_the_images_in_the_batch(smoke_line: SmokeLine
             assert np.array_equal(batch["text"][position, source].numpy(), vector)
 
 
-def test_the_training_images_are_learnt(
-    smoke_line: SmokeLine, tmp_path: Path
-) -> None:
+def test_the_training_images_are_learnt(smoke_line: SmokeLine, tmp_path: Path) -> None:
     overrides = {
         "training.epochs": 60, "training.evaluate_every_epochs": 60, "training.checkpoint_every_epochs": 60,
         "training.views.pad": 0, "training.views.flip": False, "training.optimizer.learning_rate": 0.02,

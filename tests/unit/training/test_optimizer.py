@@ -37,7 +37,9 @@ def test_a_training_of_one_step_takes_it_at_the_peak() -> None:
     assert learning_rate_factor(0, 1, WARM) == 1.0
 
 
-@pytest.mark.parametrize("settings", [AdamWSettings(learning_rate=0.1, weight_decay=0.5), SgdSettings(weight_decay=0.5)])
+@pytest.mark.parametrize(
+    "settings", [AdamWSettings(learning_rate=0.1, weight_decay=0.5), SgdSettings(weight_decay=0.5)]
+)
 def test_matrices_are_decayed_and_vectors_are_not(settings: AdamWSettings | SgdSettings) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))

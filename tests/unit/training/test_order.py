@@ -1,4 +1,4 @@
-"""The order of images: a permutation of data seed and epoch alone, cut so that workers together see the global batch."""
+"""The order of images: a permutation of data seed and epoch alone, cut so that workers share the global batch."""
 
 import numpy as np
 import pytest

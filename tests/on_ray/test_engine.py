@@ -1,0 +1,210 @@
+"""The Ray engine on one local cluster of two CPUs and two logical GPUs: it places, refuses, ends, resumes, and agrees
+with the engine in process."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import ray
+
+from orchestrator.artifacts.storage import read_json, read_table
+from orchestrator.config.execution import (
+    ActorPoolSettings,
+    ClusterSettings,
+    Execution,
+    TrialSettings,
+    WorkerSettings,
+)
+from orchestrator.config.load import validate
+from orchestrator.errors import ConfigError
+from orchestrator.executors.protocol import SweepJob, TrialResult
+from orchestrator.on_ray.executor import RayExecutor
+from orchestrator.search.space import SearchSpace
+from orchestrator.stages import caption
+from orchestrator.tracking import TrackingSettings
+from orchestrator.training.run import HISTORY, STUDENT, read_result, train
+from tests.on_ray.placement import PlacementWorker
+from tests.on_ray.processes import our_ray_workers
+from tests.smoke_line import SmokeLine, make_smoke_line
+
+pytestmark = pytest.mark.ray
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def smoke_line(tmp_path_factory: pytest.TempPathFactory) -> SmokeLine:
+    """Shards and embeddings of the smoke experiment, made in process."""
+    return make_smoke_line(tmp_path_factory.mktemp("smoke_line"))
+
+
+@pytest.fixture(scope="module")
+def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayExecutor]:
+    """One cluster for all tests."""
+    execution = Execution(
+        name="test",
+        storage_root=str(tmp_path_factory.mktemp("ray_runs")),
+        cluster=ClusterSettings(num_cpus=2, num_gpus=2),
+        tracking=TrackingSettings(kind="none"),
+    )
+    opened = RayExecutor(execution)
+    yield opened
+    opened.close()
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return condition()
+
+
+def nothing(*_: Any) -> None:
+    pass
+
+
+def test_a_plan_that_can_never_be_placed_is_refused_with_the_arithmetic(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    worker, table = PlacementWorker(str(tmp_path), 5), pa.table({"row": [1]})
+    with pytest.raises(ConfigError, match="a pool of 5 actors needs 5 CPUs at once, the cluster has 2"):
+        executor.map_table(table, worker, ActorPoolSettings(num_actors=5), nothing)
+    pool = ActorPoolSettings(num_actors=2, num_cpus_per_actor=0.5, num_gpus_per_actor=1.5)
+    with pytest.raises(ConfigError, match="needs 3 GPUs at once, the cluster has 2"):
+        executor.map_table(table, worker, pool, nothing)
+    job = smoke_line.job(tmp_path / "job")
+    with pytest.raises(ConfigError, match="training on 3 workers needs 3 CPUs"):
+        executor.train(job, WorkerSettings(num_workers=3), nothing)
+    with pytest.raises(ConfigError, match="4 trials at a time needs 4 CPUs"):
+        executor.train_many([job], TrialSettings(max_concurrent=4), nothing, nothing)
+    odd = smoke_line.job(tmp_path / "odd", {"training.batch_size": 15})
+    with pytest.raises(ConfigError, match="batch_size 15 on 2 workers"):
+        executor.train(odd, WorkerSettings(num_workers=2), nothing)
+
+
+def test_four_actors_share_two_gpus_by_halves_and_micro_batches_follow_the_rows(
+    executor: RayExecutor, tmp_path: Path
+) -> None:
+    pool = ActorPoolSettings(num_actors=4, num_cpus_per_actor=0.25, num_gpus_per_actor=0.5, batch_size=5)
+    receipts: list[dict[str, Any]] = []
+    table = pa.table({"row": list(range(38))})
+    executor.map_table(table, PlacementWorker(str(tmp_path), 4), pool, lambda told: receipts.extend(told.to_pylist()))
+    assert sorted(receipt["rows"] for receipt in receipts) == [list(range(a, min(a + 5, 38))) for a in range(0, 38, 5)]
+    gpu_of = {receipt["pid"]: tuple(receipt["gpus"]) for receipt in receipts}
+    assert Counter(gpu_of.values()) == {("0",): 2, ("1",): 2}
+    assert {receipt["gpu_share"] for receipt in receipts} == {0.5}
+    assert os.getpid() not in gpu_of
+
+
+def test_captions_through_ray_equal_those_in_process(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    shutil.copytree(smoke_line.context.folder / "index", tmp_path / "smoke" / "index")
+    pool = ActorPoolSettings(num_actors=2, num_cpus_per_actor=1, batch_size=16)
+    execution = smoke_line.context.execution.model_copy(update={"storage_root": str(tmp_path), "captioning": pool})
+    context = type(smoke_line.context)(
+        smoke_line.context.experiment, execution, smoke_line.context.tracker, smoke_line.context.feedback,
+        lambda: executor,
+    )  # fmt: skip
+    made = caption.make(context, smoke_line.plans["index"])
+    captions = [read_table(plan.folder / caption.CAPTIONS) for plan in (made, smoke_line.plans["caption"])]
+    assert captions[0].equals(captions[1])
+    stores = [caption.stores(each)[0] for each in (context, smoke_line.context)]
+    assert stores[0].keys() == stores[1].keys()
+    assert stores[0].model_rows() == stores[1].model_rows() == len(stores[0].keys())
+    assert len(stores[0].parts()) == math.ceil(len(stores[0].keys()) / 16)
+
+
+def test_students_trained_side_by_side_are_those_trained_in_process_and_an_error_costs_one(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    jobs = [smoke_line.job(tmp_path / f"seed {seed}", {"training.init_seed": seed}) for seed in range(3)]
+    jobs[1] = jobs[1].model_copy(update={"text_sources": (), "embeddings": str(tmp_path / "embeddings")})
+    shutil.copytree(smoke_line.plans["embed"].folder, tmp_path / "embeddings")
+    (tmp_path / "embeddings" / "image_vectors.npy").unlink()
+    done: dict[int, str] = {}
+    executor.train_many(jobs, TrialSettings(max_concurrent=2), nothing, done.__setitem__)
+    assert (done[0], done[2]) == ("", "")
+    assert "image_distillation has a feature term" in done[1]
+    alone = smoke_line.job(tmp_path / "alone", {"training.init_seed": 2})
+    for _ in train(alone):
+        pass
+    assert (Path(jobs[2].folder) / STUDENT).read_bytes() == (Path(alone.folder) / STUDENT).read_bytes()
+
+
+def test_two_workers_train_a_student_and_a_killed_worker_costs_only_time(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    overrides = {"training.epochs": 120, "training.checkpoint_every_epochs": 5, "training.evaluate_every_epochs": 40}
+    job = smoke_line.job(tmp_path / "two workers", overrides)
+    killed: list[int] = []
+
+    def on_progress(progress: Mapping[str, Any]) -> None:
+        if not killed and 5 <= progress.get("epoch", 0) < 110 and (workers := our_ray_workers("TrainWorker")):
+            assert len(workers) == 2
+            killed.append(workers[-1])
+            os.kill(workers[-1], signal.SIGKILL)
+
+    executor.train(job, WorkerSettings(num_workers=2, max_failures=2), on_progress)
+    assert len(killed) == 1
+    metrics = read_result(Path(job.folder))["metrics"]
+    assert 0 <= metrics["select/all"] <= 1
+    history = read_json(Path(job.folder) / HISTORY)
+    assert [row["epoch"] for row in history] == list(range(1, 121))
+    assert all(math.isfinite(row["train/loss"]) for row in history)
+    assert history[-1]["train/loss"] < history[0]["train/loss"]
+    assert eventually(lambda: our_ray_workers("TrainWorker") == [])
+
+
+def test_a_sweep_with_tpe_and_asha_ends_and_gives_everything_back(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    space = validate(
+        SearchSpace,
+        {
+            "name": "test", "question": "?", "expected": "!", "cost": "seconds", "num_trials": 4,
+            "parameters": {
+                "losses.text.weight": {"kind": "loguniform", "low": 0.1, "high": 10},
+                "adaptor.depth": {"kind": "choice", "values": [0, 1]},
+            },
+            "points": [{"losses.text.weight": 1.0, "adaptor.depth": 1}],
+            "fixed": {"training.epochs": 4},
+            "scheduler": {"kind": "asha", "grace_epochs": 1, "reduction_factor": 2},
+            "searcher": {"kind": "optuna_tpe", "seed": 3, "num_startup_trials": 2},
+        },
+        "test",
+    )  # fmt: skip
+    template = smoke_line.job(tmp_path / "sweep")
+    job = SweepJob("smoke/sweep/test", tmp_path / "sweep", space, smoke_line.context.experiment, template)
+    told: list[TrialResult] = []
+    results = executor.sweep(job, TrialSettings(max_concurrent=2), told.append)
+
+    assert [result.number for result in results] == [0, 1, 2, 3]
+    assert {result.status for result in results} <= {"finished", "stopped"}
+    assert any(result.status == "finished" for result in results)
+    assert results[0].values == {"losses.text.weight": 1.0, "adaptor.depth": 1}
+    assert len({json.dumps(dict(result.values)) for result in results}) == 4
+    for result in results:
+        assert 0.1 <= result.values["losses.text.weight"] <= 10
+        assert result.values["adaptor.depth"] in (0, 1)
+        assert 0 <= result.metrics["select/all"] <= 1
+        assert result.epochs == 4 if result.status == "finished" else 1 <= result.epochs < 4
+    assert {result.number for result in told} == {0, 1, 2, 3}
+
+    assert eventually(lambda: ray.available_resources().get("CPU") == 2)
+    assert eventually(
+        lambda: our_ray_workers("_run_trial") + our_ray_workers("ImplicitFunc") + our_ray_workers("trial_0") == []
+    )
+
+    again = executor.sweep(job, TrialSettings(max_concurrent=2), nothing)  # the same command, resumed at its end
+    assert [(result.number, result.values, result.status, result.epochs) for result in again] == [
+        (result.number, result.values, result.status, result.epochs) for result in results
+    ]

@@ -18,6 +18,19 @@ from orchestrator.errors import ConfigError
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
+class _OneKeyEach(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice in one mapping, of which plain YAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
+            seen.add(key.value)
+        return dict(super().construct_mapping(node, deep=deep))
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
@@ -28,7 +41,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         near = [str(other) for other in sorted(path.parent.glob("*.yaml"))[:8]] if path.parent.is_dir() else []
         raise ConfigError(f"{path}: no such file", expected=", ".join(near) or "the path of a YAML file")
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = _OneKeyEach(path.read_text()).get_single_data()
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {error}", expected="YAML without tags") from error
     if not isinstance(tree, dict):

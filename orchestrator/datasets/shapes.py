@@ -40,7 +40,7 @@ class ShapesSettings(Frozen):
     kind: Literal["shapes"] = "shapes"
     seed: int = Field(default=7, ge=0, le=MAX_SEED)
     num_classes: int = Field(default=48, ge=2, le=len(CLASS_NAMES))
-    max_count: int = Field(default=500, ge=1)
+    max_count: int = Field(default=350, ge=1)
     imbalance_ratio: float = Field(default=100.0, ge=1.0)
     num_select_per_class: int = Field(default=50, ge=1)
     num_report_per_class: int = Field(default=200, ge=1)

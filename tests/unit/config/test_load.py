@@ -12,6 +12,7 @@ from orchestrator.config.load import (
     load_execution,
     load_experiment,
     parse_overrides,
+    read_yaml,
     with_overrides,
 )
 from orchestrator.errors import ConfigError
@@ -172,3 +173,10 @@ def test_an_execution_is_overridden_and_refused_in_the_same_way(project: Path) -
     assert load_execution(path, ["cluster.num_gpus=2", "storage_root=elsewhere"]).cluster.num_gpus == 2
     with pytest.raises(ConfigError, match=r"training\.num_worker: unknown setting; did you mean num_workers\?"):
         load_execution(path, ["training.num_worker=2"])
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("training:\n  epochs: 3\n  epochs: 4\n")
+    with pytest.raises(ConfigError, match=r"epochs stands twice(.|\n)*line 3"):
+        read_yaml(path)

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-import yaml
 
 from orchestrator.config.load import arm_experiment, load_execution, load_experiment
 from orchestrator.search.space import check_space, load_space
@@ -89,17 +88,3 @@ def test_a_resolved_experiment_is_the_golden_one(path: Path) -> None:
 
 def test_every_golden_file_belongs_to_an_experiment() -> None:
     assert {path.stem for path in GOLDEN.glob("*.json")} <= {path.stem for path in EXPERIMENTS}
-
-
-@each_experiment
-def test_a_sheet_holds_no_key_twice(path: Path) -> None:
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: Loader, node: yaml.MappingNode) -> dict[object, object]:
-        keys = [loader.construct_object(key) for key, _ in node.value]
-        assert len(keys) == len(set(map(str, keys))), f"{path.name} line {node.start_mark.line + 1}: a key twice"
-        return dict(loader.construct_pairs(node, deep=True))
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    yaml.load(path.read_text(), Loader)

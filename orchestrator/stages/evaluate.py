@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator import vocabulary
+from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import write_json
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment
@@ -21,9 +22,12 @@ EVALUATION = "evaluation.json"
 
 
 def plan(context: Context, student: Plan, arm: str) -> Plan:
-    """An evaluation depends on the student alone."""
+    """An evaluation depends on the student alone: its identity, and its very weights, should it have been made anew."""
+    manifest = read_manifest(student.folder)
+    assert manifest is not None, "an arm is evaluated after it was trained"
+    parents = {"train": student.fingerprint, "weights": manifest.files[STUDENT]}
     folder = context.folder / "evaluations" / arm
-    return Plan("evaluate", folder, {"split": vocabulary.SPLIT_REPORT}, {"train": student.fingerprint}, is_view=True)
+    return Plan("evaluate", folder, {"split": vocabulary.SPLIT_REPORT}, parents, is_view=True)
 
 
 def make(context: Context, parents: Mapping[str, Plan], student: Plan, arm: str) -> Plan:

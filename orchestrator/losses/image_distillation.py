@@ -19,14 +19,16 @@ class ImageDistillationSettings(Frozen):
     """KD-I of VLM-KD (Eq. 4): logit_weight * KL + feature_weight * squared distance of a linear projection.
 
     A part of weight 0 is left out and needs no input. `direction` names the KL's first argument first: the paper prints
-    student_to_teacher, its cited method is teacher_to_student. `raw` does not normalise the two feature vectors;
-    `mean_dims` takes the mean over dimensions instead of their sum.
+    student_to_teacher, its cited method is teacher_to_student. `teacher_temperature` divides the teacher's logits:
+    it brings a teacher back to the scale it learnt (100, the encoders' default, is that of OpenAI's CLIP). `raw` does
+    not normalise the two feature vectors; `mean_dims` takes the mean over dimensions instead of their sum.
     """
 
     kind: Literal["image_distillation"] = "image_distillation"
     weight: float = Field(default=1.0, ge=0)
     logit_weight: float = Field(default=1.0, ge=0)
     feature_weight: float = Field(default=1.0, ge=0)
+    teacher_temperature: float = Field(default=1.0, gt=0)
     direction: Literal["teacher_to_student", "student_to_teacher"] = "teacher_to_student"
     raw: bool = False
     mean_dims: bool = False
@@ -50,6 +52,7 @@ class ImageDistillationSettings(Frozen):
             teacher_dim=context.teacher_dim,
             logit_weight=self.logit_weight,
             feature_weight=self.feature_weight,
+            teacher_temperature=self.teacher_temperature,
             direction=self.direction,
             raw=self.raw,
             mean_dims=self.mean_dims,

@@ -48,12 +48,14 @@ class ImageDistillation(Loss):
         teacher_dim: int,
         logit_weight: float = 1.0,
         feature_weight: float = 1.0,
+        teacher_temperature: float = 1.0,
         direction: Direction = "teacher_to_student",
         raw: bool = False,
         mean_dims: bool = False,
     ) -> None:
         super().__init__()
         self.logit_weight, self.feature_weight = logit_weight, feature_weight
+        self.teacher_temperature = teacher_temperature
         self.direction: Direction = direction
         self.raw, self.mean_dims = raw, mean_dims
         self.projection = nn.Linear(feature_dim, teacher_dim) if feature_weight > 0 else None
@@ -76,7 +78,7 @@ class ImageDistillation(Loss):
         if self.logit_weight > 0:
             assert student_logits is not None
             assert teacher_logits is not None
-            kl = logit_distillation(student_logits, teacher_logits, self.direction)
+            kl = logit_distillation(student_logits, teacher_logits / self.teacher_temperature, self.direction)
             terms.append(self.logit_weight * kl)
             self._parts["logits"] = kl.detach()
         if self.projection is not None:

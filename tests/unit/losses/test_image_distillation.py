@@ -56,3 +56,12 @@ def test_the_parts_are_weighted_and_observed_unweighted() -> None:
 def test_a_feature_term_without_an_image_teacher_is_refused() -> None:
     with pytest.raises(ConfigError, match="feature_weight: 0"):
         ImageDistillationSettings().build(LossContext((1, 1), 3, 4, 0, 1, 2))
+
+
+def test_the_teachers_temperature_divides_its_logits_alone() -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 2), torch.randn(4, 2)
+    softened = ImageDistillationSettings(feature_weight=0, teacher_temperature=4).build(CONTEXT)
+    plain = ImageDistillationSettings(feature_weight=0).build(CONTEXT)
+    torch.testing.assert_close(softened(student, teacher), plain(student, teacher / 4))
+    assert not torch.isclose(softened(student, teacher), plain(student / 4, teacher / 4))

@@ -98,8 +98,12 @@ def make(context: Context, parents: Mapping[str, Plan]) -> Plan:
         sources = {name: texts_of(text, train, data.classes, captions) for name, text in experiment.texts.items()}
         unique = list(dict.fromkeys(text for texts in sources.values() for text in texts if text is not None))
         counts: Counts = {"texts": len(unique)}
-        vectors, counts["texts_embedded"] = _embed_texts(context, unique or [""])
-        _save(folder / "text_vectors.npy", vectors)
+        shared = (
+            experiment.image_teacher == experiment.text_encoder
+        )  # then one pool embeds the class texts too
+        wanted = [*(unique or [""]), *(class_texts(data.classes) if shared else [])]
+        vectors, counts["texts_embedded"] = _embed_texts(context, wanted)
+        _save(folder / "text_vectors.npy", vectors[: len(unique or [""])])
         rows = {text: row for row, text in enumerate(unique)}
         columns = {name: [-1 if text is None else rows[text] for text in texts] for name, texts in sources.items()}
         write_table(folder / "text_rows.parquet", pa.table({"image_id": train["image_id"], **columns}))

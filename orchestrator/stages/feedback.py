@@ -55,10 +55,10 @@ class Feedback:
             def line(done: float, note: str = "") -> None:
                 nonlocal last
                 now = time.monotonic()
-                if now - last >= QUIET_PERIOD_S and done:
+                if now - last >= QUIET_PERIOD_S:
                     last = now
-                    left = (now - started) * (total - done) / done
-                    self.event(stage, f"{done:.0f}/{total} {unit}, about {left:.0f} s left {note}".rstrip())
+                    left = f", about {(now - started) * (total - done) / done:.0f} s left" if done else ""
+                    self.event(stage, f"{done:.0f}/{total} {unit}{left} {note}".rstrip())
 
             yield line
 

@@ -98,9 +98,8 @@ def make(context: Context, parents: Mapping[str, Plan]) -> Plan:
         sources = {name: texts_of(text, train, data.classes, captions) for name, text in experiment.texts.items()}
         unique = list(dict.fromkeys(text for texts in sources.values() for text in texts if text is not None))
         counts: Counts = {"texts": len(unique)}
-        shared = (
-            experiment.image_teacher == experiment.text_encoder
-        )  # then one pool embeds the class texts too
+        # With one encoder for both, one pool of actors embeds the class texts too.
+        shared = experiment.image_teacher == experiment.text_encoder
         wanted = [*(unique or [""]), *(class_texts(data.classes) if shared else [])]
         vectors, counts["texts_embedded"] = _embed_texts(context, wanted)
         _save(folder / "text_vectors.npy", vectors[: len(unique or [""])])

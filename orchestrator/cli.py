@@ -115,6 +115,7 @@ def evidence(
     execution: ExecutionOption = DEFAULT_EXECUTION,
     settings: OverrideExecutionOption = None,
     dry_run: DryRunOption = False,
+    rebuild: RebuildOption = None,
     quiet: QuietOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -126,8 +127,9 @@ def evidence(
         if not all(seed.strip().isdigit() for seed in seeds.split(",")):
             raise ConfigError(f"--seeds {seeds}", expected="whole numbers from 0, for example 0,1,2,3")
         request = Request(
-            experiment, overrides or [], execution, settings or [], _open_executor, dry_run, frozenset(), quiet
-        )
+            experiment, overrides or [], execution, settings or [], _open_executor, dry_run,
+            frozenset(rebuild or []), quiet,
+        )  # fmt: skip
         names = [name.strip() for name in arms.split(",") if name.strip()]
         evidence_command(request, names, [int(seed) for seed in seeds.split(",")])
 

@@ -4,6 +4,7 @@ Holds formulas. Reads and writes nothing.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,12 +30,9 @@ def paired_difference(
 
     With fewer than two pairs the interval is infinite.
     """
-    differences = [value - reference for value, reference in zip(values, references, strict=True)]
-    count = len(differences)
-    mean = sum(differences) / count
-    if count < 2:
-        return PairedDifference(mean, math.inf, count)
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
-    variance = sum((difference - mean) ** 2 for difference in differences) / (count - 1)
-    return PairedDifference(mean, float(t.ppf((1 + confidence) / 2, count - 1)) * math.sqrt(variance / count), count)
+    differences = [value - reference for value, reference in zip(values, references, strict=True)]
+    count, mean = len(differences), statistics.fmean(differences)
+    half_width = float(t.ppf((1 + confidence) / 2, count - 1) * sem(differences)) if count > 1 else math.inf
+    return PairedDifference(mean, half_width, count)

@@ -1,6 +1,6 @@
 """One command: settings are read, tracking is opened, the line runs, the result is printed.
 
-The only place that chooses the engine. Knows nothing of the terminal's arguments.
+Knows nothing of the terminal's arguments, nor which engine it is given.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +80,7 @@ def evidence_command(request: Request, arms: Sequence[str], seeds: Sequence[int]
     """Train arms on paired seeds and print the differences with their intervals, or tell what would be done."""
     context = request.context()
     arms = arms or list(context.experiment.arms)
+    evidence.check(context.experiment, arms, seeds)
     if request.dry_run:
         plans = line.plan_data(context)
         planned = [("evidence", *line.told(context, cell.plan)) for cell in evidence.cells(context, plans, arms, seeds)]

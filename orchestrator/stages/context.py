@@ -79,7 +79,6 @@ class Context:
     feedback: Feedback
     open_executor: Callable[[], Executor]
     rebuild: frozenset[str] = frozenset()
-    seconds: dict[str, float] = field(default_factory=dict)
     _executor: Executor | None = None
     _rebuilt: set[Path] = field(default_factory=set)
 
@@ -97,9 +96,7 @@ class Context:
     def executor(self) -> Executor:
         """The engine, started on first use."""
         if self._executor is None:
-            started = time.perf_counter()
             self._executor = self.open_executor()
-            self.seconds["engine start"] = time.perf_counter() - started
         return self._executor
 
     def close(self) -> None:
@@ -110,44 +107,47 @@ class Context:
 
     def make(self, plan: Plan, build: Callable[[Path], tuple[Counts, Mapping[str, float]]]) -> Manifest:
         """Reuse the artifact of `plan`, or make it: `build(folder)` writes files and returns counts and metrics."""
+        if (manifest := self.begin(plan)) is not None:
+            return manifest
+        started = time.perf_counter()
+        counts, metrics = build(plan.folder)
+        return self.finish(plan, counts, metrics, time.perf_counter() - started)
+
+    def begin(self, plan: Plan) -> Manifest | None:
+        """The finished artifact, or None after its folder was made ready to be filled.
+
+        Other settings' work in the folder is dropped (views) or refused (everything else), finished or not; --rebuild
+        drops it once in a command.
+        """
         if plan.stage in self.rebuild and plan.folder not in self._rebuilt:
             discard(plan.folder)
         self._rebuilt.add(plan.folder)
-        status = plan.status()
-        name = plan.folder.relative_to(self.root)
-        if status is Status.REUSE:
-            manifest = read_manifest(plan.folder)
-            assert manifest is not None
+        manifest, path = read_manifest(plan.folder), plan.folder / BEGUN_NAME
+        if manifest is not None and manifest.fingerprint == plan.fingerprint:
+            name = plan.folder.relative_to(self.root)
             self.feedback.event(plan.stage, f"reused {name}: {_shown(manifest.counts)}")
             return manifest
-        if status is Status.CHANGED:
-            manifest = read_manifest(plan.folder)
-            assert manifest is not None
+        if manifest is not None:
+            old, state = {"settings": manifest.settings, "parents": manifest.parents}, "a finished"
+        else:
+            old, state = read_json(path) if path.is_file() else plan.content, "an unfinished"
+        if old != plan.content:
             if not plan.is_view:
-                old = {"settings": manifest.settings, "parents": manifest.parents}
-                refuse_changed(plan.folder, plan.stage, old, plan.content, "a finished")
+                refuse_changed(plan.folder, plan.stage, old, plan.content, state)
             discard(plan.folder)
-        self.begin(plan)
-        started = time.perf_counter()
-        counts, metrics = build(plan.folder)
-        seconds = time.perf_counter() - started
-        self.seconds[f"{plan.stage} {name}"] = seconds
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, plan.content)
+        return None
+
+    def finish(self, plan: Plan, counts: Counts, metrics: Mapping[str, float], seconds: float) -> Manifest:
+        """Write the manifest of a folder that is filled: from now on the artifact exists."""
         manifest = write_manifest(
             plan.folder, stage=plan.stage, settings=plan.settings, parents=plan.parents, counts=counts,
             seconds=seconds, metrics=dict(metrics),
         )  # fmt: skip
+        name = plan.folder.relative_to(self.root)
         self.feedback.event(plan.stage, f"made {name} in {seconds:.1f} s: {_shown(counts)}")
         return manifest
-
-    def begin(self, plan: Plan) -> None:
-        """Mark what the folder is for; leftovers of other settings are dropped (views) or refused (everything else)."""
-        path = plan.folder / BEGUN_NAME
-        if path.is_file() and (begun := read_json(path)) != plan.content:
-            if not plan.is_view:
-                refuse_changed(plan.folder, plan.stage, begun, plan.content, "an unfinished")
-            discard(plan.folder)
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, plan.content)
 
 
 def _shown(counts: Mapping[str, int]) -> str:

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from orchestrator import vocabulary
 from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import write_json
-from orchestrator.config.experiment import Experiment
-from orchestrator.config.load import arm_experiment
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
+from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
+from orchestrator.students import StudentSettings
 from orchestrator.training.run import STUDENT
 
 EVALUATION = "evaluation.json"
@@ -35,34 +36,37 @@ def make(context: Context, parents: Mapping[str, Plan], student: Plan, arm: str)
     planned = plan(context, student, arm)
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
-        experiment = arm_experiment(context.experiment, arm)
-        found = evaluate_student(experiment, student.folder, parents["shard"].folder, vocabulary.SPLIT_REPORT)
-        write_json(folder / EVALUATION, found)
-        metrics = {f"report/{name}": value for name, value in found["metrics"].items()}
-        context.tracker.log_metrics(f"{context.experiment.name}/arm/{arm}", metrics, experiment.training.epochs)
+        found, metrics = evaluate_student(student, parents, folder)
+        run_key = f"{context.experiment.name}/arm/{arm}"
+        context.tracker.log_metrics(run_key, metrics, student.settings["training"]["epochs"])
         return {"images": sum(found["total"])}, metrics
 
     context.make(planned, build)
     return planned
 
 
-def evaluate_student(experiment: Experiment, folder: Path, shards: Path, split: str) -> dict[str, Any]:
-    """Metrics (fractions) and per-class counts of the student in `folder` on one split."""
+def evaluate_student(
+    student: Plan, parents: Mapping[str, Plan], folder: Path
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Count a trained student's right answers on the report split, write them into `folder`, return them and metrics.
+
+    The network is the one the student's own plan names: a sweep's best values may have changed its arm's.
+    """
     from safetensors.torch import load_file
 
     from orchestrator.evaluation.predict import count_correct
     from orchestrator.training.data import load_split
 
-    train, data = load_split(shards, vocabulary.SPLIT_TRAIN), load_split(shards, split)
-    tensors = load_file(folder / STUDENT)
-    num_classes = int(max(train.labels.max(), data.labels.max())) + 1
-    model = experiment.student.build(num_classes)
-    model.load_state_dict(tensors)
+    shards = parents["shard"].folder
+    train, data = load_split(shards, vocabulary.SPLIT_TRAIN), load_split(shards, vocabulary.SPLIT_REPORT)
+    num_classes = index.num_classes(parents["index"])
+    settings: Any = TypeAdapter(StudentSettings).validate_python(student.settings["student"])
+    model = settings.build(num_classes)
+    model.load_state_dict(load_file(student.folder / STUDENT))
     counts = np.bincount(train.labels, minlength=num_classes)
     correct, total = count_correct(model, data.pixels, data.labels, num_classes)
-    return {
-        "metrics": shot_accuracy(correct, total, counts),
-        "correct": correct.tolist(),
-        "total": total.tolist(),
-        "train_count": counts.tolist(),
-    }
+    accuracies = shot_accuracy(correct, total, counts)
+    per_class = {"correct": correct.tolist(), "total": total.tolist(), "train_count": counts.tolist()}
+    found = {"metrics": accuracies, **per_class}
+    write_json(folder / EVALUATION, found)
+    return found, {f"report/{name}": value for name, value in accuracies.items()}

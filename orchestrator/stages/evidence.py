@@ -5,14 +5,14 @@ stopped command continues with the next cell. Reads shards and embeddings; write
 `evidence.md`.
 """
 
+import itertools
 import math
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from orchestrator import vocabulary
-from orchestrator.artifacts.manifest import Status
 from orchestrator.artifacts.storage import read_json, write_bytes, write_json
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment
@@ -20,7 +20,7 @@ from orchestrator.errors import ArtifactError, ConfigError
 from orchestrator.evaluation.paired import paired_difference
 from orchestrator.reporting.data import number, signed
 from orchestrator.stages import train
-from orchestrator.stages.context import Context, Counts, Plan
+from orchestrator.stages.context import Context, Plan
 from orchestrator.stages.evaluate import EVALUATION, evaluate_student
 from orchestrator.stages.feedback import short_metrics
 from orchestrator.training.run import TrainingJob, train_settings
@@ -38,10 +38,24 @@ class Cell:
     plan: Plan
 
 
+def check(experiment: Experiment, arms: Sequence[str], seeds: Sequence[int]) -> None:
+    """Refuse what cannot be compared, before anything is paid for.
+
+    Raises:
+        ConfigError: unknown arms; an arm or a seed named twice (a pair counted twice would narrow the interval).
+    """
+    problems = [f"unknown arm {arm}" for arm in arms if arm not in experiment.arms]
+    problems += [f"{kind} {each} twice" for kind, names in (("arm", arms), ("seed", seeds)) for each in _twice(names)]
+    if problems:
+        raise ConfigError(f"evidence: {', '.join(problems)}", expected=f"each once; arms: {', '.join(experiment.arms)}")
+
+
+def _twice(names: Sequence[object]) -> list[object]:
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
 def cells(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
     """The cells, seed by seed, so that a stopped run has whole pairs."""
-    if unknown := [arm for arm in arms if arm not in context.experiment.arms]:
-        raise ConfigError(f"--arms {', '.join(unknown)}", expected=f"among {', '.join(context.experiment.arms)}")
     found = []
     for seed in seeds:
         for arm in arms:
@@ -60,12 +74,12 @@ def cells(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], se
 def make(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], seeds: Sequence[int]) -> str:
     """Train and evaluate what is missing; returns the table as Markdown."""
     wanted = cells(context, parents, arms, seeds)
-    todo = [cell for cell in wanted if cell.plan.status() is not Status.REUSE or "train" in context.rebuild]
+    todo = [cell for cell in wanted if context.begin(cell.plan) is None]
     context.feedback.event("evidence", f"{len(wanted)} cells, {len(wanted) - len(todo)} of them reused")
     if todo:
         _train(context, parents, todo)
     results = {(cell.arm, cell.seed): read_json(cell.plan.folder / EVALUATION)["metrics"] for cell in wanted}
-    table = render(results, arms, seeds)
+    table = render(results, arms, seeds, controls(context.experiment, arms))
     rows = [{"arm": arm, "seed": seed, **metrics} for (arm, seed), metrics in results.items()]
     write_json(context.folder / "evidence.json", rows)
     write_bytes(context.folder / "evidence.md", table.encode())
@@ -73,21 +87,36 @@ def make(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], see
     return table
 
 
+def controls(experiment: Experiment, arms: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs (arm, its control): a later arm that differs from an earlier one in nothing but the texts it reads."""
+    settings = {
+        arm: arm_experiment(experiment, arm).model_dump(include={"student", "adaptor", "losses", "training"})
+        for arm in arms
+    }
+    texts = {arm: arm_experiment(experiment, arm).text_sources for arm in arms}
+    return [
+        (arm, later)
+        for arm, later in itertools.combinations(arms, 2)
+        if settings[arm] == settings[later] and texts[arm] == experiment.text_sources != texts[later]
+    ]
+
+
 def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) -> None:
     jobs: list[TrainingJob] = []
     for cell in todo:
-        context.begin(cell.plan)
         run_key = f"{context.experiment.name}/arm/{cell.arm}/seed-{cell.seed}"
         jobs.append(train.make_job(context, cell.experiment, parents, cell.plan.folder, run_key))
         context.tracker.start_run(
             run_key, name=f"{cell.arm} seed {cell.seed}", parent_key=context.experiment.name, params=cell.plan.settings,
             tags={"kind": "arm", "arm": cell.arm, "seed": str(cell.seed)},
         )  # fmt: skip
+    started: dict[int, float] = {}
     progress: dict[int, float] = {}
     errors: list[str] = []
     with context.feedback.bar("evidence", sum(cell.experiment.training.epochs for cell in todo), "epochs") as advance:
 
         def on_progress(index: int, told: Mapping[str, Any]) -> None:
+            started.setdefault(index, time.perf_counter())
             progress[index] = told.get("epoch", 0)
             advance(sum(progress.values()), f"{todo[index].arm} {short_metrics(told)}")
 
@@ -97,16 +126,10 @@ def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) 
                 errors.append(f"{cell.arm} seed {cell.seed}: {error}")
                 context.tracker.end_run(run_key, "FAILED", error)
                 return
-
-            def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
-                split = vocabulary.SPLIT_REPORT
-                found = evaluate_student(cell.experiment, folder, parents["shard"].folder, split)
-                write_json(folder / EVALUATION, found)
-                metrics = {f"report/{name}": value for name, value in found["metrics"].items()}
-                context.tracker.log_metrics(run_key, metrics, cell.experiment.training.epochs)
-                return {"images": sum(found["total"])}, metrics
-
-            context.make(cell.plan, build)
+            found, metrics = evaluate_student(cell.plan, parents, cell.plan.folder)
+            context.tracker.log_metrics(run_key, metrics, cell.experiment.training.epochs)
+            seconds = time.perf_counter() - started.get(index, time.perf_counter())
+            context.finish(cell.plan, {"images": sum(found["total"])}, metrics, seconds)
             context.tracker.end_run(run_key, "FINISHED")
 
         context.executor.train_many(jobs, context.execution.trials, on_progress, on_done)
@@ -114,8 +137,13 @@ def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) 
         raise ArtifactError(f"{len(errors)} cells failed: {errors[0]}", remedy="the same command runs only these again")
 
 
-def render(results: Mapping[tuple[str, int], Mapping[str, float]], arms: Sequence[str], seeds: Sequence[int]) -> str:
-    """Markdown: each arm's mean in percent; differences to the first arm, and of the second to the permuted ones."""
+def render(
+    results: Mapping[tuple[str, int], Mapping[str, float]],
+    arms: Sequence[str],
+    seeds: Sequence[int],
+    controls: Sequence[tuple[str, str]],
+) -> str:
+    """Markdown: each arm's mean in percent; differences to the first arm, and of arms to their controls."""
     lines = [f"{len(seeds)} paired seeds: {', '.join(map(str, seeds))}. Report split, percent.", ""]
     lines += ["| arm | All | Many | Medium | Few |", "|---|---|---|---|---|"]
     for arm in arms:
@@ -127,8 +155,7 @@ def render(results: Mapping[tuple[str, int], Mapping[str, float]], arms: Sequenc
         "",
     ]
     lines += ["| difference | All | Many | Medium | Few |", "|---|---|---|---|---|"]
-    pairs = [(arm, arms[0]) for arm in arms[1:]]
-    pairs += [(arms[1], control) for control in arms[2:] if control.startswith("permuted")]
+    pairs = [*((arm, arms[0]) for arm in arms[1:]), *controls]
     for arm, reference in pairs:
         told = [_difference(results, arm, reference, name, seeds) for name in METRICS]
         lines.append(f"| {arm} - {reference} | " + " | ".join(told) + " |")

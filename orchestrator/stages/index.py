@@ -42,6 +42,11 @@ def make(context: Context) -> Plan:
     return planned
 
 
+def num_classes(planned: Plan) -> int:
+    """Classes of a finished index, those without an image included."""
+    return read_table(planned.folder / "classes.parquet", columns=["label"]).num_rows
+
+
 def load(context: Context) -> DatasetIndex:
     """The finished index."""
     folder = plan(context).folder

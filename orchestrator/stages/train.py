@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts.storage import read_table
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment
+from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.feedback import short_metrics
 from orchestrator.tracking import SpoolTracker
@@ -29,7 +29,6 @@ def make_job(
     context: Context, experiment: Experiment, parents: Mapping[str, Plan], folder: Path, run_key: str
 ) -> TrainingJob:
     """The training job of an experiment (an arm, a trial, a cell) with results in `folder`."""
-    classes = read_table(parents["index"].folder / "classes.parquet", columns=["label"])
     tracker = context.tracker
     return TrainingJob(
         run_key=run_key,
@@ -37,7 +36,7 @@ def make_job(
         shards=str(parents["shard"].folder),
         embeddings=str(parents["embed"].folder),
         parents=_fingerprints(parents),
-        num_classes=classes.num_rows,
+        num_classes=index.num_classes(parents["index"]),
         text_sources=experiment.text_sources,
         student=experiment.student,
         adaptor=experiment.adaptor,

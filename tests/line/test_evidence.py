@@ -1,0 +1,63 @@
+"""Evidence on paired seeds: it resumes cell by cell and refuses what cannot be compared."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from orchestrator.config.load import load_experiment
+from orchestrator.stages.evidence import controls
+from tests.line.command import SCRIPT
+from tests.smoke_line import PROJECT
+
+
+def orchestrator(command: str, root: Path, *extra: str) -> subprocess.CompletedProcess[str]:
+    """The console script on the smoke experiment, in process and untracked."""
+    sheets = ["jobs/experiments/smoke.yaml", "--execution", "jobs/executions/in_process.yaml"]
+    settings = ["--set", f"storage_root={root}", "--set", "tracking.kind=none"]
+    return subprocess.run(
+        [str(SCRIPT), command, *sheets, *settings, *extra], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+
+def test_more_seeds_train_only_the_new_cells_and_rebuild_trains_all(tmp_path: Path) -> None:
+    first = orchestrator("evidence", tmp_path, "--seeds", "3")
+    assert first.returncode == 0, first.stdout + first.stderr
+    manifest = tmp_path / "smoke" / "cells" / "baseline" / "seed-3" / "manifest.json"
+    made = manifest.stat().st_mtime_ns
+    more = orchestrator("evidence", tmp_path, "--seeds", "3,4")
+    assert "4 cells, 2 of them reused" in more.stdout
+    assert manifest.stat().st_mtime_ns == made
+    rows = json.loads((tmp_path / "smoke" / "evidence.json").read_text())
+    assert {(row["arm"], row["seed"]) for row in rows} == {(a, s) for a in ("baseline", "distilled") for s in (3, 4)}
+
+    changed = orchestrator("evidence", tmp_path, "--seeds", "3", "training.epochs=2")
+    assert changed.returncode == 2
+    assert "settings.training.epochs: 3 -> 2" in changed.stderr
+    again = orchestrator("evidence", tmp_path, "--seeds", "3", "training.epochs=2", "--rebuild", "train")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert manifest.stat().st_mtime_ns > made
+
+
+def test_a_seed_named_twice_or_an_unknown_arm_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    refused = orchestrator("evidence", tmp_path, "--seeds", "0,0", "--arms", "baseline,nope")
+    assert refused.returncode == 2
+    assert "unknown arm nope, seed 0 twice" in refused.stderr
+    assert not (tmp_path / "smoke").exists()
+
+
+def test_an_arms_controls_are_those_that_differ_only_in_the_texts_they_read() -> None:
+    experiment = load_experiment(PROJECT / "jobs" / "experiments" / "evidence.yaml")
+    pairs = controls(experiment, list(experiment.arms))
+    assert pairs == [("kd_t", other) for other in ("permuted", "permuted_within_class", "class_name", "oracle")]
+
+
+def test_a_student_whose_width_a_sweep_chose_is_evaluated_as_it_was_trained(tmp_path: Path) -> None:
+    width, space = 12, tmp_path / "width.yaml"
+    space.write_text(
+        "{name: width, question: which width, expected: any, cost: seconds, num_trials: 1, scheduler: {kind: none},"
+        f" searcher: {{kind: random}}, parameters: {{student.width: {{kind: choice, values: [{width}]}}}}}}"
+    )
+    ended = orchestrator("evaluate", tmp_path / "runs", f"sweep.space={space}")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    begun = json.loads((tmp_path / "runs" / "smoke" / "arms" / "distilled" / "begun.json").read_text())
+    assert begun["settings"]["student"]["width"] == width

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.artifacts.manifest import Status
-from orchestrator.artifacts.storage import read_json
 from orchestrator.stages import caption, embed, evaluate, index, report, shard, sweep, train
 from orchestrator.stages.context import Context, Plan
 
@@ -64,7 +63,7 @@ def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:
     best: Mapping[str, Any] | None = {}
     if "sweep" in wanted and (planned := sweep.plan(context, plans)) is not None:
         rows.append(("sweep", *told(context, planned)))
-        best = _best_values(planned) if planned.status() is Status.REUSE else None
+        best = sweep.best_values(planned) if planned.status() is Status.REUSE else None
     if "train" in wanted:
         for arm in context.experiment.arms:
             swept = context.experiment.sweep is not None and context.experiment.sweep.arm == arm
@@ -72,22 +71,18 @@ def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:
                 rows.append(("train", f"{context.experiment.name}/arms/{arm}", "make (after the sweep)"))
             else:
                 rows.append(("train", *told(context, train.plan(context, plans, arm, best if swept and best else {}))))
+    later = [f"evaluations/{arm}" for arm in context.experiment.arms] if "evaluate" in wanted else []
+    rows += [("evaluate", f"{context.experiment.name}/{folder}", "make or reuse") for folder in later]
     if "report" in wanted:
         rows.append(("report", f"{context.experiment.name}/report", "make or reuse"))
     return rows
 
 
-def _best_values(planned: Plan) -> dict[str, Any]:
-    found = read_json(planned.folder / sweep.TRIALS)
-    return dict(next(trial for trial in found["trials"] if trial["number"] == found["best"])["values"])
-
-
 def told(context: Context, plan: Plan) -> tuple[str, str]:
     """(folder, what would happen) of one plan."""
-    status = plan.status()
-    word = {Status.MISSING: "make", Status.REUSE: "reuse", Status.CHANGED: "remake" if plan.is_view else "refused"}[
-        status
-    ]
+    word = plan.status().value
+    if word == Status.CHANGED:
+        word = "remake" if plan.is_view else "refused"
     if plan.stage in context.rebuild:
         word = "remake (asked for)"
     return str(plan.folder.relative_to(context.root)), word

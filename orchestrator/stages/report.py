@@ -30,7 +30,6 @@ from orchestrator.reporting.data import (
 )
 from orchestrator.reporting.html import write_html
 from orchestrator.reporting.markdown import render_markdown
-from orchestrator.search.space import load_space
 from orchestrator.stages import caption, evaluate, index, sweep
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.tracking import artifact_root, resolve_uri, ui_command
@@ -137,21 +136,21 @@ def _arm(context: Context, plans: Mapping[str, Plan], arm: str, data: DatasetInd
 def _sweep(context: Context, plans: Mapping[str, Plan]) -> SweepResult | None:
     if context.experiment.sweep is None:
         return None
-    space = load_space(Path(context.experiment.sweep.space))
+    space = plans["sweep"].settings["space"]
     found = read_json(plans["sweep"].folder / sweep.TRIALS)
     rows = tuple(
         TrialRow(
             trial_id=f"{trial['number']:04d}",
             values={path: "none" if value is None else value for path, value in trial["values"].items()},
-            objective=trial["metrics"].get(space.metric, float("nan")),
+            objective=trial["metrics"].get(space["metric"], float("nan")),
             metrics={name: trial["metrics"][name] for name in trial["metrics"] if name.startswith("select/")},
             status=trial["status"],
             epochs=trial["epochs"],
         )
         for trial in found["trials"]
     )
-    mode: Literal["max", "min"] = space.mode
-    return SweepResult(rows, space.metric, mode, f"{found['best']:04d}")
+    mode: Literal["max", "min"] = space["mode"]
+    return SweepResult(rows, space["metric"], mode, f"{found['best']:04d}")
 
 
 def _cards(captions_folder: Path, data: DatasetIndex) -> list[CaptionCard]:

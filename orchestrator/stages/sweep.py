@@ -72,11 +72,16 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> dict[s
         return counts, {space.metric: best.metrics[space.metric]}
 
     context.make(planned, build)
+    best = best_values(planned)
+    shown = ", ".join(f"{path} {_short(value)}" for path, value in best.items())
+    context.feedback.event("sweep", f"best of {space.num_trials}: {shown}")
+    return best
+
+
+def best_values(planned: Plan) -> dict[str, Any]:
+    """The best trial's values (dotted path -> value) of a finished sweep."""
     found = read_json(planned.folder / TRIALS)
-    best = next(trial for trial in found["trials"] if trial["number"] == found["best"])
-    shown = ", ".join(f"{path} {_short(value)}" for path, value in best["values"].items())
-    context.feedback.event("sweep", f"best of {len(found['trials'])}: {shown}")
-    return dict(best["values"])
+    return dict(next(trial for trial in found["trials"] if trial["number"] == found["best"])["values"])
 
 
 def _end_trial(context: Context, run_key: str, result: TrialResult, metric: str) -> None:

@@ -6,9 +6,9 @@ headers of tar files and, through the index, the images; writes nothing. Knows n
 
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from orchestrator.errors import DataError
 from orchestrator.frozen import Frozen
@@ -51,6 +51,14 @@ class ListFileSettings(Frozen):
         if not root:
             raise ValueError("root must name at least one folder or .tar file")
         return root
+
+    @model_validator(mode="after")
+    def _archives_lie_in_one_root(self) -> Self:
+        if self.archives and not isinstance(self.root, str):
+            raise ValueError(
+                "archives are looked for in one root folder: give root as one folder, or list the tars as root"
+            )
+        return self
 
     def stamp(self) -> str:
         """Digest of the names, sizes and times of lists, class names and roots (tars, or all files below)."""

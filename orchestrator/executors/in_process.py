@@ -4,31 +4,36 @@ Reads and writes nothing itself. Knows nothing of Ray.
 """
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from orchestrator.config.execution import ActorPoolSettings, TrialSettings, WorkerSettings
 from orchestrator.errors import ConfigError, OrchestratorError
-from orchestrator.executors.protocol import SweepJob, TableWorker, TrialResult
+from orchestrator.executors.protocol import (
+    EachDone,
+    EachProgress,
+    OnProgress,
+    OnReceipt,
+    OnResult,
+    SweepJob,
+    TableWorker,
+    TrialResult,
+)
 from orchestrator.training.run import TrainingJob, read_progress, train
 
 
 class InProcessExecutor:
     """One process, no parallelism. A sweep draws at random: searcher and scheduler belong to Ray Tune."""
 
-    def map_table(
-        self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: Callable[[pa.Table], None]
-    ) -> None:
+    def map_table(self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt) -> None:
         """See `Executor`."""
         apply = worker.open()
         for start in range(0, table.num_rows, pool.batch_size):
             on_receipt(apply(table.slice(start, pool.batch_size)))
 
-    def train(
-        self, job: TrainingJob, workers: WorkerSettings, on_progress: Callable[[Mapping[str, Any]], None]
-    ) -> None:
+    def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """See `Executor`."""
         if workers.num_workers != 1:
             raise ConfigError(
@@ -40,11 +45,7 @@ class InProcessExecutor:
             on_progress(read_progress(job))
 
     def train_many(
-        self,
-        jobs: Sequence[TrainingJob],
-        trials: TrialSettings,
-        on_progress: Callable[[int, Mapping[str, Any]], None],
-        on_done: Callable[[int, str], None],
+        self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone
     ) -> None:
         """See `Executor`."""
         for index, job in enumerate(jobs):
@@ -56,9 +57,7 @@ class InProcessExecutor:
             else:
                 on_done(index, "")
 
-    def sweep(
-        self, job: SweepJob, trials: TrialSettings, on_result: Callable[[TrialResult], None]
-    ) -> list[TrialResult]:
+    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
         """See `Executor`."""
         generator = random.Random(job.space.searcher.seed)
         drawn = [dict(point) for point in job.space.points][: job.space.num_trials]

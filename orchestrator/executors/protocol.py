@@ -77,31 +77,28 @@ class SweepJob:
         return self.template.model_copy(update=changed)
 
 
+OnReceipt = Callable[[pa.Table], None]
+OnProgress = Callable[[Mapping[str, Any]], None]  # what a training last told (see `read_progress`)
+EachProgress = Callable[[int, Mapping[str, Any]], None]  # the same with the job's position
+EachDone = Callable[[int, str], None]  # the job's position and its error text, "" when it ended well
+OnResult = Callable[[TrialResult], None]
+
+
 class Executor(Protocol):
     """An engine. All of its calls block until the work is done and may be repeated after a crash."""
 
-    def map_table(
-        self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: Callable[[pa.Table], None]
-    ) -> None:
+    def map_table(self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt) -> None:
         """Apply the worker to micro-batches of `pool.batch_size` rows, composed in row order; pass receipts on."""
 
-    def train(
-        self, job: TrainingJob, workers: WorkerSettings, on_progress: Callable[[Mapping[str, Any]], None]
-    ) -> None:
+    def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """Train one student on `workers.num_workers` workers; resumes from its folder."""
 
     def train_many(
-        self,
-        jobs: Sequence[TrainingJob],
-        trials: TrialSettings,
-        on_progress: Callable[[int, Mapping[str, Any]], None],
-        on_done: Callable[[int, str], None],
+        self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone
     ) -> None:
         """Train students with one worker each, several at a time; `on_done` gets each one's error text, or ""."""
 
-    def sweep(
-        self, job: SweepJob, trials: TrialSettings, on_result: Callable[[TrialResult], None]
-    ) -> list[TrialResult]:
+    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
         """Search; `on_result` is called whenever a trial reports or ends."""
 
     def close(self) -> None:

@@ -3,15 +3,23 @@
 Knows which part of the plan needs what; knows nothing of stages.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from orchestrator.config.execution import ActorPoolSettings, Execution, TrialSettings, WorkerSettings
 from orchestrator.errors import ConfigError
-from orchestrator.executors.protocol import SweepJob, TableWorker, TrialResult
+from orchestrator.executors.protocol import (
+    EachDone,
+    EachProgress,
+    OnProgress,
+    OnReceipt,
+    OnResult,
+    SweepJob,
+    TableWorker,
+    TrialResult,
+)
 from orchestrator.on_ray import search, tables, train
 from orchestrator.on_ray.cluster import Cluster
 from orchestrator.training.run import TrainingJob
@@ -31,9 +39,7 @@ class RayExecutor:
                 remedy="--set storage_root=/absolute/folder, or use jobs/executions/cluster.yaml",
             )
 
-    def map_table(
-        self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: Callable[[pa.Table], None]
-    ) -> None:
+    def map_table(self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt) -> None:
         """See `Executor`."""
         self._cluster.require(
             f"a pool of {pool.num_actors} actors",
@@ -42,9 +48,7 @@ class RayExecutor:
         )
         tables.map_table(table, worker, pool, on_receipt)
 
-    def train(
-        self, job: TrainingJob, workers: WorkerSettings, on_progress: Callable[[Mapping[str, Any]], None]
-    ) -> None:
+    def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """See `Executor`."""
         self._cluster.require(
             f"training on {workers.num_workers} workers",
@@ -54,19 +58,13 @@ class RayExecutor:
         train.train_distributed(job, workers, self._storage / "train", on_progress)
 
     def train_many(
-        self,
-        jobs: Sequence[TrainingJob],
-        trials: TrialSettings,
-        on_progress: Callable[[int, Mapping[str, Any]], None],
-        on_done: Callable[[int, str], None],
+        self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone
     ) -> None:
         """See `Executor`."""
         self._require_trials(trials)
         train.train_many(jobs, trials, on_progress, on_done)
 
-    def sweep(
-        self, job: SweepJob, trials: TrialSettings, on_result: Callable[[TrialResult], None]
-    ) -> list[TrialResult]:
+    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
         """See `Executor`."""
         self._require_trials(trials)
         return search.sweep(job, trials, on_result)

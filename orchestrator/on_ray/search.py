@@ -7,7 +7,7 @@ state (searcher, scheduler, trials) is restored from the sweep's folder. Knows n
 import functools
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ray.tune.search.optuna import OptunaSearch
 from orchestrator.artifacts.storage import read_json
 from orchestrator.config.execution import TrialSettings
 from orchestrator.errors import ArtifactError
-from orchestrator.executors.protocol import SweepJob, TrialResult
+from orchestrator.executors.protocol import OnResult, SweepJob, TrialResult
 from orchestrator.search.space import AshaSettings, Choice, Domain, LogUniform, TpeSettings, Uniform
 from orchestrator.training.run import PROGRESS, train
 
@@ -52,7 +52,7 @@ def _trial_number(name: str) -> int:
     return int(name.rsplit("_", 1)[-1])
 
 
-def sweep(job: SweepJob, trials: TrialSettings, on_result: Callable[[TrialResult], None]) -> list[TrialResult]:
+def sweep(job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
     """Run or continue a sweep; finished trials are not repeated.
 
     Raises:

@@ -5,14 +5,13 @@ Ray Data's own write commits per output file and loses what a crash cuts off. Kn
 """
 
 import os
-from collections.abc import Callable
 
 import pyarrow as pa
 import ray
 import ray.data
 
 from orchestrator.config.execution import ActorPoolSettings
-from orchestrator.executors.protocol import PLACEMENT, TableWorker
+from orchestrator.executors.protocol import PLACEMENT, OnReceipt, TableWorker
 
 
 class _Actor:
@@ -30,9 +29,7 @@ class _Actor:
         return receipt.append_column(PLACEMENT, pa.array([self._placement] * receipt.num_rows))
 
 
-def map_table(
-    table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: Callable[[pa.Table], None]
-) -> None:
+def map_table(table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt) -> None:
     """Apply `worker` to micro-batches of `pool.batch_size` rows, composed by row order before Ray sees them."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

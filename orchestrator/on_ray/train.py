@@ -5,7 +5,7 @@ by Ray, by the user or on other workers is one and the same thing. Knows nothing
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import ray.train.torch
 
 from orchestrator.config.execution import TrialSettings, WorkerSettings
 from orchestrator.errors import ArtifactError, ConfigError, OrchestratorError
+from orchestrator.executors.protocol import EachDone, EachProgress, OnProgress
 from orchestrator.training.run import TrainingJob, read_progress, train
 
 POLL_S = 0.5
@@ -29,9 +30,7 @@ def _worker(config: dict[str, str]) -> None:
             ray.train.report({"epoch": progress.epoch, **progress.metrics})
 
 
-def train_distributed(
-    job: TrainingJob, workers: WorkerSettings, storage: Path, on_progress: Callable[[Mapping[str, Any]], None]
-) -> None:
+def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, on_progress: OnProgress) -> None:
     """Train with Ray Train (gloo on CPUs, nccl on GPUs); blocks, telling progress as the workers write it.
 
     Raises:
@@ -99,10 +98,7 @@ def _train_alone(job: TrainingJob) -> str:
 
 
 def train_many(
-    jobs: Sequence[TrainingJob],
-    trials: TrialSettings,
-    on_progress: Callable[[int, Mapping[str, Any]], None],
-    on_done: Callable[[int, str], None],
+    jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone
 ) -> None:
     """Train one-worker students, at most `max_concurrent` at a time; tells each one's end with an error text or ""."""
     waiting = list(range(len(jobs)))[::-1]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from orchestrator.datasets.index import read_image_bytes
 from orchestrator.datasets.list_file import ListFileSettings
@@ -60,6 +61,26 @@ def test_relative_settings_are_relative_to_the_working_directory(
     monkeypatch.chdir(tmp_path)
     index = ListFileSettings(lists={"train": "train.txt"}, root="t.tar").index(tmp_path)
     assert index.images.column("path").to_pylist() == [str((tmp_path / "t.tar").resolve())]
+
+
+def test_one_root_folder_carries_lists_names_and_archives_wherever_it_lies(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    write_tar(folder / "a.tar", {"0.png": png(1)})
+    write_tar(folder / "b.tar", {"1.png": png(2)})
+    (folder / "train.txt").write_text("0.png 0\n1.png 1\n")
+    (folder / "names.tsv").write_text("0\tn01\tcat\t1\n1\tn02\tdog\t1\n")
+    settings = ListFileSettings(
+        root=str(folder), lists={"train": "train.txt"}, archives=("a.tar", "b.tar"), class_names="names.tsv"
+    )
+    index = settings.index(tmp_path)
+    assert index.images.column("path").to_pylist() == [str(folder / "a.tar"), str(folder / "b.tar")]
+    assert index.classes.column("name").to_pylist() == ["cat", "dog"]
+    before = settings.stamp()
+    (folder / "train.txt").write_text("0.png 0\n")
+    assert settings.stamp() != before
+    with pytest.raises(ValidationError, match="one root folder"):
+        ListFileSettings(root=("a", "b"), lists={"train": "train.txt"}, archives=("a.tar",))
 
 
 def test_all_bad_lines_are_named_with_their_numbers_and_the_total(tmp_path: Path) -> None:

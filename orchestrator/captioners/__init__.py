@@ -4,9 +4,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from orchestrator.captioners.constant import Captioner, ConstantCaptionerSettings
+from orchestrator.captioners.constant import ConstantCaptionerSettings
+from orchestrator.captioners.protocol import Answer, Captioner, Refusal, Usage, Visit
 from orchestrator.captioners.transformers_vlm import TransformersCaptionerSettings
 
 CaptionerSettings = Annotated[ConstantCaptionerSettings | TransformersCaptionerSettings, Field(discriminator="kind")]
 
-__all__ = ["Captioner", "CaptionerSettings", "ConstantCaptionerSettings", "TransformersCaptionerSettings"]
+__all__ = [
+    "Answer",
+    "Captioner",
+    "CaptionerSettings",
+    "ConstantCaptionerSettings",
+    "Refusal",
+    "TransformersCaptionerSettings",
+    "Usage",
+    "Visit",
+]

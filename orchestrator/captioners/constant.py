@@ -3,14 +3,11 @@
 Reads and writes nothing. Knows nothing of images beyond their size.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
-from PIL import Image
-
+from orchestrator.captioners.protocol import Answer, Usage, Visit
 from orchestrator.frozen import Frozen
-
-Captioner = Callable[[Sequence[Image.Image], Sequence[str]], list[str]]
 
 
 class ConstantCaptionerSettings(Frozen):
@@ -27,13 +24,23 @@ class ConstantCaptionerSettings(Frozen):
         """A readable name for folders."""
         return "constant"
 
-    def build(self) -> Captioner:
-        """The captioner: (images, prompts) -> captions, one each."""
+    def build(self) -> "ConstantCaptioner":
+        """The captioner."""
+        return ConstantCaptioner(self.text)
 
-        def caption(images: Sequence[Image.Image], prompts: Sequence[str]) -> list[str]:
-            return [
-                self.text.format(width=image.width, height=image.height, prompt=prompt)
-                for image, prompt in zip(images, prompts, strict=True)
-            ]
 
-        return caption
+class ConstantCaptioner:
+    """See `Captioner`."""
+
+    def __init__(self, text: str) -> None:
+        self.usage = Usage()
+        self._text = text
+
+    def caption(self, visits: Sequence[Visit]) -> list[list[Answer]]:
+        """See `Captioner`; without an image, width and height are 0."""
+        self.usage.add(forwards=1, images_encoded=len(visits))
+        answers: list[list[Answer]] = []
+        for visit in visits:
+            width, height = visit.image.size if visit.image is not None else (0, 0)
+            answers.append([self._text.format(width=width, height=height, prompt=prompt) for prompt in visit.prompts])
+        return answers

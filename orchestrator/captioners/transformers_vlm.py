@@ -6,10 +6,9 @@ Reads weights from a local directory, a hub id, or the embedded teachers. Knows 
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from PIL import Image
 from pydantic import Field
 
-from orchestrator.captioners.constant import Captioner
+from orchestrator.captioners.protocol import Answer, Usage, Visit
 from orchestrator.frozen import Frozen
 from orchestrator.teachers.weights import resolve_model, weights_identity
 
@@ -42,38 +41,54 @@ class TransformersCaptionerSettings(Frozen):
         """A readable name for folders."""
         return self.model.rsplit("/", 1)[-1].replace(":", "-")
 
-    def build(self) -> Captioner:
-        """The captioner: (images, prompts) -> captions, one each; batched, padded on the left, greedy."""
+    def build(self) -> "TransformersCaptioner":
+        """Load processor and model (on the GPU if there is one)."""
+        return TransformersCaptioner(self)
+
+
+class TransformersCaptioner:
+    """See `Captioner`; batched, padded on the left, greedy."""
+
+    def __init__(self, settings: TransformersCaptionerSettings) -> None:
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        source = resolve_model(self.model)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        options = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
-        processor = AutoProcessor.from_pretrained(source, **options)
+        self.usage = Usage()
+        self._max_new_tokens = settings.max_new_tokens
+        source = resolve_model(settings.model)
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        options = {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
+        self._processor = AutoProcessor.from_pretrained(source, **options)
+        self._processor.tokenizer.padding_side = "left"
         model = AutoModelForImageTextToText.from_pretrained(
             source,
-            dtype=getattr(torch, self.dtype),
-            attn_implementation=self.attention,
+            dtype=getattr(torch, settings.dtype),
+            attn_implementation=settings.attention,
             use_safetensors=True,
             **options,
         )
-        model = model.to(device).eval()
-        processor.tokenizer.padding_side = "left"
+        self._model = model.to(self._device).eval()
 
-        def chat(prompt: str) -> str:
-            turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
-            return str(processor.apply_chat_template([turn], add_generation_prompt=True))
+    def caption(self, visits: Sequence[Visit]) -> list[list[Answer]]:
+        """See `Captioner`."""
+        images = [visit.image for visit in visits for _ in visit.prompts]
+        texts = iter(self._generate(images, [prompt for visit in visits for prompt in visit.prompts]))
+        return [[next(texts) for _ in visit.prompts] for visit in visits]
 
-        @torch.inference_mode()
-        def caption(images: Sequence[Image.Image], prompts: Sequence[str]) -> list[str]:
-            batch = processor(
-                images=list(images), text=[chat(prompt) for prompt in prompts], padding=True, return_tensors="pt"
-            ).to(device)
+    def _generate(self, images: Sequence[Any], prompts: Sequence[str]) -> list[str]:
+        import torch
+
+        with torch.inference_mode():
+            batch = self._processor(
+                images=list(images), text=[self._chat(prompt) for prompt in prompts], padding=True, return_tensors="pt"
+            ).to(self._device)
             if "pixel_values" in batch:
-                batch["pixel_values"] = batch["pixel_values"].to(model.dtype)
-            tokens = model.generate(**batch, max_new_tokens=self.max_new_tokens, do_sample=False, num_beams=1)
-            answers = tokens[:, batch["input_ids"].shape[1] :]
-            return [text.strip() for text in processor.batch_decode(answers, skip_special_tokens=True)]
+                batch["pixel_values"] = batch["pixel_values"].to(self._model.dtype)
+            tokens = self._model.generate(**batch, max_new_tokens=self._max_new_tokens, do_sample=False, num_beams=1)
+        answers = tokens[:, batch["input_ids"].shape[1] :]
+        self.usage.add(forwards=1, images_encoded=len(images))
+        return [text.strip() for text in self._processor.batch_decode(answers, skip_special_tokens=True)]
 
-        return caption
+    def _chat(self, prompt: str) -> str:
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
+        return str(self._processor.apply_chat_template([turn], add_generation_prompt=True))

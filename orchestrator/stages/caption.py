@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.artifacts.storage import write_table
 from orchestrator.artifacts.teacher_store import KEY, TeacherStore, row_key
-from orchestrator.captioners import CaptionerSettings
+from orchestrator.captioners import CaptionerSettings, Visit
 from orchestrator.captioners.prompts import inject_class
 from orchestrator.datasets.index import decode_rgb, read_image_bytes
 from orchestrator.errors import ArtifactError
@@ -35,7 +35,7 @@ class CaptionWorker(Frozen):
 
     def open(self) -> TableFunction:
         """Load the model; the function takes rows (key, prompt_text, path, offset, size) and returns receipts."""
-        caption = self.captioner.build()
+        captioner = self.captioner.build()
         store, quarantine = TeacherStore(Path(self.store)), TeacherStore(Path(self.quarantine))
 
         def apply(rows: pa.Table) -> pa.Table:
@@ -50,7 +50,8 @@ class CaptionWorker(Frozen):
                     continue
                 good.append(row)
                 images.append(decoded[address])
-            answers = caption(images, [row["prompt_text"] for row in good]) if good else []
+            visits = [Visit(image, (row["prompt_text"],)) for image, row in zip(images, good, strict=True)]
+            answers = [str(found[0]) for found in captioner.caption(visits)] if good else []
             done = [
                 {KEY: row[KEY], "content_hash": row["content_hash"], "prompt_text": row["prompt_text"], "caption": text}
                 for row, text in zip(good, answers, strict=True)

@@ -5,6 +5,7 @@ from PIL import Image
 
 from orchestrator.captioners.constant import ConstantCaptionerSettings
 from orchestrator.captioners.prompts import PROMPTS, inject_class, resolve_prompts
+from orchestrator.captioners.protocol import Visit
 from orchestrator.captioners.texts import CaptionText, ClassNameText
 from orchestrator.errors import ConfigError
 
@@ -40,14 +41,10 @@ def test_the_class_is_put_in_everywhere_and_other_braces_stay() -> None:
 
 
 def test_the_constant_captioner_fills_in_size_and_prompt_of_each_image() -> None:
-    caption = ConstantCaptionerSettings(text="{width}x{height}: {prompt}").build()
-    images = [Image.new("RGB", (3, 5)), Image.new("RGB", (7, 2))]
-    assert caption(images, ["one?", "two {class}?"]) == ["3x5: one?", "7x2: two {class}?"]
-
-
-def test_a_captioner_must_be_given_one_prompt_for_each_image() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        ConstantCaptionerSettings().build()([Image.new("RGB", (3, 5))] * 2, ["one?"])
+    captioner = ConstantCaptionerSettings(text="{width}x{height}: {prompt}").build()
+    visits = [Visit(Image.new("RGB", (3, 5)), ("one?", "again?")), Visit(None, ("two {class}?",))]
+    assert captioner.caption(visits) == [["3x5: one?", "3x5: again?"], ["0x0: two {class}?"]]
+    assert captioner.usage.counts == {"forwards": 1, "images_encoded": 2}
 
 
 def test_the_answers_text_is_part_of_the_captioners_identity() -> None:

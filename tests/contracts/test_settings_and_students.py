@@ -1,0 +1,59 @@
+"""What every settings class and every student must keep, run on each member of its union."""
+
+import json
+from typing import Any, get_args
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from orchestrator.captioners import CaptionerSettings
+from orchestrator.datasets import DatasetSettings
+from orchestrator.losses import LossSettings
+from orchestrator.students import StudentSettings, TimmStudentSettings
+from orchestrator.teachers import EncoderSettings
+
+SAMPLES: dict[type, dict[str, Any]] = {  # members whose settings have no defaults for everything
+    TimmStudentSettings: {"name": "test_byobnet"},
+}
+REQUIRED = {"image_folder": {"root": "x"}, "list_file": {"root": "x", "lists": {"train": "x"}}, "timm": {"name": "x"}}
+
+
+def members(union: Any) -> list[Any]:
+    """The settings classes of a union."""
+    return list(get_args(get_args(union)[0]))
+
+
+def built(kind: Any) -> Any:
+    """A member with sample settings."""
+    return kind(**SAMPLES.get(kind, {}))
+
+
+UNIONS = (CaptionerSettings, EncoderSettings, StudentSettings, LossSettings, DatasetSettings)
+SETTINGS = [kind for union in UNIONS for kind in members(union)]
+each_student = pytest.mark.parametrize("kind", members(StudentSettings), ids=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("kind", SETTINGS, ids=lambda kind: kind.__name__)
+def test_settings_cannot_change_refuse_unknown_names_and_survive_json(kind: Any) -> None:
+    name = kind.model_fields["kind"].default
+    settings = kind(**REQUIRED.get(name, {}))
+    assert kind.model_validate(json.loads(settings.model_dump_json())) == settings
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.kind = "other"
+    with pytest.raises(ValidationError, match="Extra inputs"):
+        kind(**REQUIRED.get(name, {}), no_such_setting=1)
+
+
+@each_student
+def test_a_student_classifies_each_image_by_itself_from_its_feature(kind: Any) -> None:
+    torch.manual_seed(0)
+    student = built(kind).build(7).eval()
+    images = torch.randn(4, 3, 64, 64)
+    with torch.no_grad():
+        logits, feature = student(images)
+        alone = [student(images[i : i + 1]) for i in range(4)]
+    assert (logits.shape, feature.shape) == ((4, 7), (4, student.feature_dim))
+    torch.testing.assert_close(torch.cat([one[0] for one in alone]), logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.cat([one[1] for one in alone]), feature, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(logits[0], logits[1])

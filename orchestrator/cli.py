@@ -137,24 +137,75 @@ def evidence(
 @app.command()
 def verify(
     folder: Annotated[
-        Path, typer.Argument(help="a storage root, an artifact's folder, or a store", show_default=False)
+        str, typer.Argument(help="a storage root, an artifact's folder, or a store (folder or URI)", show_default=False)
     ],
     repair: Annotated[bool, typer.Option("--repair", help="remove what is damaged, so that it is made again")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Prove that artifacts and stores are whole: checksums, row counts, no empties, no duplicates."""
-    from orchestrator.stages.verify import verify_folder
-
     with _told_plainly(debug=False):
+        from orchestrator.stages.verify import verify_folder
+
         problems, counts = verify_folder(folder, repair=repair)
     if as_json:
         typer.echo(json.dumps({"problems": problems, "counts": counts}))
     else:
         for problem in problems:
             typer.echo(problem)
-        typer.echo(", ".join(f"{value:,} {name}" for name, value in counts.items()) + f", {len(problems)} problems")
+        shown = ", ".join(f"{value:,.0f} {name.replace('_', ' ')}" for name, value in counts.items())
+        typer.echo(f"{shown}, {len(problems)} problems")
     if problems and not repair:
         raise typer.Exit(1)
+
+
+store = typer.Typer(help="Look at teacher stores, clean them, take rows out of them.", no_args_is_help=True)
+app.add_typer(store, name="store")
+StoreArgument = Annotated[str, typer.Argument(help="a store, or a folder or URI above stores")]
+
+
+@store.command("ls")
+def store_ls(
+    folder: StoreArgument = "runs",
+    refused: Annotated[bool, typer.Option("--refused", help="list the rows that were refused, with reasons")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per store")] = False,
+) -> None:
+    """Rows, refusals, size and what each store has cost."""
+    with _told_plainly(debug=False):
+        from orchestrator.stages.command import show_stores
+
+        show_stores(folder, refused=refused, as_json=as_json)
+
+
+@store.command("gc")
+def store_gc(
+    folder: StoreArgument = "runs",
+    refused: Annotated[bool, typer.Option("--refused", help="forget refusals: try these rows again")] = False,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Compact stores wholly and clear what killed processes left; rows with a result are never removed."""
+    with _told_plainly(debug=False):
+        from orchestrator.stages.store import clean
+        from orchestrator.stages.verify import stores_below
+
+        for found in stores_below(folder):
+            told = clean(found, forget_refused=refused, dry_run=dry_run)
+            shown = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in told.items())
+            typer.echo(f"{found.folder}: {'would be: ' if dry_run else ''}{shown}")
+
+
+@store.command("export")
+def store_export(
+    folder: Annotated[str, typer.Argument(help="one store (folder or URI)", show_default=False)],
+    target: Annotated[Path, typer.Argument(help="FILE.parquet, FILE.csv or FILE.jsonl", show_default=False)],
+    columns: Annotated[str, typer.Option(help="comma-separated columns (default: all)")] = "",
+) -> None:
+    """Write a store's rows to a file, in the order of their keys."""
+    with _told_plainly(debug=False):
+        from orchestrator.artifacts.teacher_store import TeacherStore
+        from orchestrator.stages.store import export
+
+        names = [name.strip() for name in columns.split(",") if name.strip()]
+        typer.echo(f"{export(TeacherStore(folder), target, names):,} rows to {target}")
 
 
 def main() -> None:

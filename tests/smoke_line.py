@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.execution import Execution
+from orchestrator.config.execution import ActorPoolSettings, Execution
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import load_experiment, with_overrides
 from orchestrator.executors.in_process import InProcessExecutor
@@ -23,11 +23,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 SMOKE = PROJECT / "jobs" / "experiments" / "smoke.yaml"
 
 
-def quiet_context(experiment: Experiment, root: Path) -> Context:
+def quiet_context(experiment: Experiment, root: Path, max_error_fraction: float = 0.05) -> Context:
     """A context in process, without tracking and without output."""
     execution = Execution(
-        name="test", engine="in_process", storage_root=str(root), tracking=TrackingSettings(kind="none")
-    )
+        name="test", engine="in_process", storage_root=str(root), tracking=TrackingSettings(kind="none"),
+        captioning=ActorPoolSettings(max_error_fraction=max_error_fraction),
+    )  # fmt: skip
     return Context(experiment, execution, NullTracker(), Feedback(quiet=True), InProcessExecutor)
 
 

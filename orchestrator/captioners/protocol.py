@@ -43,7 +43,7 @@ Answer = str | Refusal
 
 @dataclass
 class Usage:
-    """What a captioner has used since it was built; `counts` only ever grow.
+    """What a teacher has used since it was built; `counts` only ever grow.
 
     Names in use: `forwards` (calls of the model's generate, or requests that were answered), `images_encoded` (images
     through the vision tower), `prompt_tokens`, `completion_tokens`, `retries`, `cost_usd`.

@@ -3,9 +3,9 @@
 Holds settings. Reads and writes nothing.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrator.frozen import Frozen
 from orchestrator.tracking import TrackingSettings
@@ -15,9 +15,27 @@ class ActorPoolSettings(Frozen):
     """Actors that hold a teacher; `num_gpus_per_actor` may be a fraction, so that several share a device."""
 
     num_actors: int = Field(default=1, ge=1)
+    max_actors: int | None = Field(default=None, ge=1, description="grow up to this many while there is work; null: no")
     num_cpus_per_actor: float = Field(default=1, ge=0)
     num_gpus_per_actor: float = Field(default=0, ge=0)
+    num_readers: int = Field(
+        default=0,
+        ge=0,
+        description="processes that read images ahead of the actors; 0: the actors do",
+    )
     batch_size: int = Field(default=32, ge=1, description="images of one micro-batch, committed together")
+    timeout_s: float = Field(
+        default=900, gt=0, description="of one micro-batch in the model; then its rows are tried in parts"
+    )
+    max_error_fraction: float = Field(
+        default=0.05, ge=0, le=1, description="share of rows without a result above which the command fails"
+    )
+
+    @model_validator(mode="after")
+    def _grows_upwards(self) -> Self:
+        if self.max_actors is not None and self.max_actors < self.num_actors:
+            raise ValueError(f"max_actors {self.max_actors} is below num_actors {self.num_actors}")
+        return self
 
 
 class WorkerSettings(Frozen):
@@ -56,6 +74,9 @@ class Execution(Frozen):
     engine: Literal["ray", "in_process"] = "ray"
     storage_root: str = Field(
         default="runs", description="folder of all artifacts, stores and tracking; shared by all nodes"
+    )
+    store_root: str | None = Field(
+        default=None, description="folder or URI (s3://bucket/prefix) of the teacher stores; null: storage_root/store"
     )
     cluster: ClusterSettings = ClusterSettings()
     captioning: ActorPoolSettings = ActorPoolSettings()

@@ -5,18 +5,19 @@ Reads and writes nothing itself. Knows nothing of Ray.
 
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
 
 from orchestrator.config.execution import ActorPoolSettings, TrialSettings, WorkerSettings
 from orchestrator.errors import ConfigError, OrchestratorError
+from orchestrator.executors.micro_batches import MicroBatches
 from orchestrator.executors.protocol import (
     EachDone,
     EachProgress,
     OnProgress,
     OnReceipt,
     OnResult,
+    OnStall,
     SweepJob,
     TableWorker,
     TrialResult,
@@ -27,11 +28,13 @@ from orchestrator.training.run import TrainingJob, read_progress, train
 class InProcessExecutor:
     """One process, no parallelism. A sweep draws at random: searcher and scheduler belong to Ray Tune."""
 
-    def map_table(self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt) -> None:
-        """See `Executor`."""
-        apply = worker.open()
-        for start in range(0, table.num_rows, pool.batch_size):
-            on_receipt(apply(table.slice(start, pool.batch_size)))
+    def map_table(
+        self, plan: Path, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt, on_stall: OnStall
+    ) -> None:
+        """See `Executor`; one micro-batch after the other, so a model that hangs hangs the command."""
+        apply = worker.open(own_process=False)
+        for rows in MicroBatches(plan):
+            on_receipt(apply(worker.fetch(rows)))
 
     def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """See `Executor`."""

@@ -22,8 +22,15 @@ PLACEMENT = "placement"  # column an engine may add to receipts: where the micro
 class TableWorker(Protocol):
     """Plain data that opens, inside an actor, the function applied to each micro-batch."""
 
-    def open(self) -> TableFunction:
-        """Load what is heavy, once per actor; the function commits its own results and returns receipts."""
+    def fetch(self, rows: pa.Table) -> pa.Table:
+        """Add to a micro-batch what lies elsewhere (the images' bytes); runs on any process, ahead of the model."""
+
+    def open(self, *, own_process: bool) -> TableFunction:
+        """Load what is heavy, once per actor; the function commits its own results and returns receipts.
+
+        Args:
+            own_process: the function may end its process, and the engine then tries the micro-batch again in a new one.
+        """
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class SweepJob:
 
 
 OnReceipt = Callable[[pa.Table], None]
+OnStall = Callable[[str], None]
 OnProgress = Callable[[Mapping[str, Any]], None]  # what a training last told (see `read_progress`)
 EachProgress = Callable[[int, Mapping[str, Any]], None]  # the same with the job's position
 EachDone = Callable[[int, str], None]  # the job's position and its error text, "" when it ended well
@@ -87,8 +95,13 @@ OnResult = Callable[[TrialResult], None]
 class Executor(Protocol):
     """An engine. All of its calls block until the work is done and may be repeated after a crash."""
 
-    def map_table(self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt) -> None:
-        """Apply the worker to micro-batches of `pool.batch_size` rows, composed in row order; pass receipts on."""
+    def map_table(
+        self, plan: Path, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt, on_stall: OnStall
+    ) -> None:
+        """Apply the worker to every micro-batch of a plan (see `MicroBatches`); pass receipts on as they come.
+
+        `on_stall` is called with a reason, in words, when nothing has come for a minute, and each minute again.
+        """
 
     def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """Train one student on `workers.num_workers` workers; resumes from its folder."""

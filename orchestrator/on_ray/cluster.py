@@ -68,6 +68,22 @@ class Cluster:
                     remedy="lower the numbers in the execution sheet, or use a larger cluster",
                 )
 
+    def require_on_a_node(self, what: str, *, num_cpus: float, num_gpus: float) -> None:
+        """Refuse a process that fits on no single node.
+
+        Raises:
+            ConfigError: no node has that many CPUs and GPUs.
+        """
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if any(n.get("CPU", 0.0) + 1e-9 >= num_cpus and n.get("GPU", 0.0) + 1e-9 >= num_gpus for n in nodes):
+            return
+        largest = ", ".join(sorted({f"{n.get('CPU', 0.0):g} CPUs and {n.get('GPU', 0.0):g} GPUs" for n in nodes}))
+        raise ConfigError(
+            f"{what} needs {num_cpus:g} CPUs and {num_gpus:g} GPUs on one node, the nodes have {largest}",
+            expected="a node that holds it whole",
+            remedy="lower the numbers in the execution sheet, or use larger nodes",
+        )
+
     def close(self) -> None:
         """Leave the cluster; a local one ends with it and its folder is removed."""
         ray.shutdown()

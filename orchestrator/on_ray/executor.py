@@ -6,8 +6,6 @@ Knows which part of the plan needs what; knows nothing of stages.
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from orchestrator.config.execution import ActorPoolSettings, Execution, TrialSettings, WorkerSettings
 from orchestrator.errors import ConfigError
 from orchestrator.executors.protocol import (
@@ -16,6 +14,7 @@ from orchestrator.executors.protocol import (
     OnProgress,
     OnReceipt,
     OnResult,
+    OnStall,
     SweepJob,
     TableWorker,
     TrialResult,
@@ -39,14 +38,19 @@ class RayExecutor:
                 remedy="--set storage_root=/absolute/folder, or use jobs/executions/cluster.yaml",
             )
 
-    def map_table(self, table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt) -> None:
+    def map_table(
+        self, plan: Path, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt, on_stall: OnStall
+    ) -> None:
         """See `Executor`."""
         self._cluster.require(
             f"a pool of {pool.num_actors} actors",
             num_cpus=pool.num_actors * pool.num_cpus_per_actor,
             num_gpus=pool.num_actors * pool.num_gpus_per_actor,
         )
-        tables.map_table(table, worker, pool, on_receipt)
+        self._cluster.require_on_a_node(
+            "one actor of the pool", num_cpus=pool.num_cpus_per_actor, num_gpus=pool.num_gpus_per_actor
+        )
+        tables.map_table(plan, worker, pool, on_receipt, on_stall)
 
     def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """See `Executor`."""

@@ -1,52 +1,85 @@
-"""Ray Data: a table mapped over a pool of actors, each holding a teacher.
+"""Ray Data: the micro-batches of a plan mapped over a pool of actors, each holding a teacher.
 
-The rows carry addresses of images, not images; the actors commit their own results and only receipts come back, because
-Ray Data's own write commits per output file and loses what a crash cuts off. Knows nothing of captions or embeddings.
+What flows is numbers of micro-batches, then their rows with the images' compressed bytes; actors decode, compute and
+commit, and only receipts come back, because Ray Data's own write commits per output file and loses what a crash cuts
+off. The composition of a micro-batch is fixed in the plan, whatever Ray does. Knows nothing of captions or embeddings.
 """
 
 import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import ray
 import ray.data
 
 from orchestrator.config.execution import ActorPoolSettings
-from orchestrator.executors.protocol import PLACEMENT, OnReceipt, TableWorker
+from orchestrator.executors.micro_batches import MicroBatches
+from orchestrator.executors.protocol import PLACEMENT, OnReceipt, OnStall, TableWorker
+from orchestrator.on_ray.stall import watch
+
+_MAX_BLOCKS = 4096  # of numbers of micro-batches; more are handed to an actor some at a time
+
+
+def _packed(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return bytes(sink.getvalue())
+
+
+def _fetch(batch: pa.Table, plan: str, worker: TableWorker) -> pa.Table:
+    """A micro-batch's number -> its rows with what the worker fetches, packed."""
+    (number,) = batch["micro_batch"].to_pylist()
+    return pa.table({"rows": pa.array([_packed(worker.fetch(MicroBatches(Path(plan))[number]))], pa.large_binary())})
 
 
 class _Actor:
     """What Ray Data runs: opens the worker once, then applies it to each micro-batch."""
 
-    def __init__(self, worker: TableWorker) -> None:
-        self._apply = worker.open()
+    def __init__(self, worker: TableWorker, fetch: Callable[[pa.Table], pa.Table] | None) -> None:
+        self._apply, self._fetch = worker.open(own_process=True), fetch
         context = ray.get_runtime_context()
         devices = context.get_accelerator_ids().get("GPU", [])
         place = f"GPU {','.join(devices)}" if devices else "CPU"
         self._placement = f"{place} of node {context.get_node_id()[:6]}, process {os.getpid()}"
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        receipt = self._apply(batch)
+        packed = self._fetch(batch) if self._fetch is not None else batch
+        receipt = self._apply(pa.ipc.open_stream(packed["rows"][0].as_py()).read_all())
         return receipt.append_column(PLACEMENT, pa.array([self._placement] * receipt.num_rows))
 
 
-def map_table(table: pa.Table, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt) -> None:
-    """Apply `worker` to micro-batches of `pool.batch_size` rows, composed by row order before Ray sees them."""
+def map_table(
+    plan: Path, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt, on_stall: OnStall
+) -> None:
+    """Apply `worker` to every micro-batch of `plan`; receipts are passed on as they come."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # One block per micro-batch: its composition is fixed by the row order, whatever the pool's size.
-    blocks = [
-        table.slice(start, pool.batch_size).combine_chunks() for start in range(0, table.num_rows, pool.batch_size)
-    ]
-    num_actors = min(pool.num_actors, len(blocks))
-    receipts = ray.data.from_arrow(blocks).map_batches(
+    count = len(MicroBatches(plan))
+    size = -(-count // _MAX_BLOCKS)
+    numbers = [list(range(start, min(start + size, count))) for start in range(0, count, size)]
+    fetch = partial(_fetch, plan=str(plan), worker=worker)
+    data = ray.data.from_arrow([pa.table({"micro_batch": pa.array(block, pa.int64())}) for block in numbers])
+    options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
+    if pool.num_readers:
+        readers = ray.data.TaskPoolStrategy(size=pool.num_readers)
+        data = data.map_batches(fetch, num_cpus=0, compute=readers, **options)
+    num_actors = min(pool.num_actors, len(numbers))
+    receipts = data.map_batches(
         _Actor,
-        fn_constructor_args=(worker,),
-        batch_size=pool.batch_size,  # a block's own size; Ray Data insists on a number where there are GPUs
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=num_actors),
+        fn_constructor_args=(worker, None if pool.num_readers else fetch),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=num_actors, max_size=max(num_actors, min(pool.max_actors or 0, len(numbers)))
+        ),
         num_cpus=pool.num_cpus_per_actor,
         num_gpus=pool.num_gpus_per_actor or None,
+        **options,
     )
-    for receipt in receipts.iter_batches(batch_size=None, batch_format="pyarrow"):
-        on_receipt(receipt)
+    with watch(pool, on_stall) as seen:
+        for receipt in receipts.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            seen()
+            on_receipt(receipt)

@@ -1,78 +1,86 @@
 """Stage `caption`: the captions of an experiment as a view over the content-addressed caption store.
 
-Reads the index; commits missing captions to the store and bad rows to its quarantine; writes `captions.parquet`. Knows
-nothing of how the engine runs its workers.
+Reads the index; lets the engine commit missing captions to the store; writes `captions.parquet` and the rows that have
+none to `quarantine.parquet`. Knows nothing of how the engine runs its workers.
 """
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from orchestrator.artifacts.fingerprint import fingerprint
-from orchestrator.artifacts.storage import write_table
-from orchestrator.artifacts.teacher_store import KEY, TeacherStore, row_key
-from orchestrator.captioners import CaptionerSettings, Visit
-from orchestrator.captioners.prompts import inject_class
-from orchestrator.datasets.index import decode_rgb, read_image_bytes
+from orchestrator.artifacts.storage import read_table, write_atomically, write_table
+from orchestrator.artifacts.teacher_store import ERROR_CLASS, ERROR_MESSAGE, KEY, TeacherStore, row_key, row_keys
+from orchestrator.captioners import Captioner, CaptionerSettings, Refusal, Visit
+from orchestrator.captioners.prompts import CLASS_FIELD, inject_class
 from orchestrator.errors import ArtifactError
-from orchestrator.executors.protocol import PLACEMENT, TableFunction
+from orchestrator.executors.pay_once import PayOnce, Row
+from orchestrator.executors.protocol import TableFunction
 from orchestrator.frozen import Frozen
-from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
+from orchestrator.stages.teacher_rows import ADDRESS, Job, by_image, fetch_images, image_of, make_rows, open_store
 
-CAPTIONS = "captions.parquet"
+CAPTIONS, QUARANTINE = "captions.parquet", "quarantine.parquet"
+CHUNK_IMAGES = 1 << 16
+VIEW_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in (KEY, "image_id", "split", "prompt", "prompt_text", "caption")]
+)
+QUARANTINE_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in (KEY, "image_id", "split", "prompt", "path", ERROR_CLASS, ERROR_MESSAGE)]
+)
+ITEM_SCHEMA = pa.schema([*ADDRESS.items(), ("keys", pa.list_(pa.string())), ("prompt_text", pa.list_(pa.string()))])
 
 
 class CaptionWorker(Frozen):
-    """Captions a micro-batch inside an actor and commits it; a bad image costs its own rows only."""
+    """Captions micro-batches of image visits inside an actor."""
 
     captioner: CaptionerSettings
     store: str
-    quarantine: str
+    run: str
+    known: tuple[str, ...]
+    timeout_s: float
 
-    def open(self) -> TableFunction:
-        """Load the model; the function takes rows (key, prompt_text, path, offset, size) and returns receipts."""
-        captioner = self.captioner.build()
-        store, quarantine = TeacherStore(Path(self.store)), TeacherStore(Path(self.quarantine))
+    def fetch(self, rows: pa.Table) -> pa.Table:
+        """See `TableWorker`."""
+        return fetch_images(rows)
 
-        def apply(rows: pa.Table) -> pa.Table:
-            good, images, bad, decoded = [], [], [], {}
-            for row in rows.to_pylist():
-                address = (row["path"], row["offset"], row["size"])
-                try:
-                    if address not in decoded:
-                        decoded[address] = decode_rgb(read_image_bytes(*address))
-                except (ValueError, OSError) as error:
-                    bad.append(_quarantined(row, type(error).__name__, str(error)))
-                    continue
-                good.append(row)
-                images.append(decoded[address])
-            visits = [Visit(image, (row["prompt_text"],)) for image, row in zip(images, good, strict=True)]
-            answers = [str(found[0]) for found in captioner.caption(visits)] if good else []
-            done = [
-                {KEY: row[KEY], "content_hash": row["content_hash"], "prompt_text": row["prompt_text"], "caption": text}
-                for row, text in zip(good, answers, strict=True)
-                if text
-            ]
-            bad += [
-                _quarantined(row, "EmptyCaption", "the captioner answered nothing")
-                for row, text in zip(good, answers, strict=True)
-                if not text
-            ]
-            if done:
-                store.commit(pa.Table.from_pylist(done), model_rows=len(good))
-            if bad:
-                quarantine.commit(pa.Table.from_pylist(bad), model_rows=0)
-            return pa.table({"done": [len(done)], "quarantined": [len(bad)]})
-
-        return apply
+    def open(self, *, own_process: bool) -> TableFunction:
+        """See `TableWorker`; rows are ITEM_SCHEMA's with the fetched bytes."""
+        function = CaptionFunction(self.captioner.build())
+        return PayOnce(
+            TeacherStore(self.store), self.run, self.known, function, self.timeout_s if own_process else None
+        )
 
 
-def _quarantined(row: Mapping[str, object], error_class: str, message: str) -> dict[str, object]:
-    return {KEY: row[KEY], "path": row["path"], "error_class": error_class, "message": message}
+class CaptionFunction:
+    """See `TeacherFunction`: an item is an image with its prompts."""
+
+    def __init__(self, captioner: Captioner) -> None:
+        self._captioner, self.usage = captioner, captioner.usage
+
+    def prepare(self, row: Row) -> Any:
+        """Decode the image."""
+        return image_of(row)
+
+    def compute(self, items: Sequence[tuple[Row, Any]]) -> list[list[Any]]:
+        """Captions; an empty one is a refusal."""
+        visits = [Visit(image, tuple(row["prompt_text"][p] for p in row["positions"])) for row, image in items]
+        empty = Refusal("EmptyCaption", "the captioner answered nothing")
+        return [[answer or empty for answer in answers] for answers in self._captioner.caption(visits)]
+
+    def columns(self, rows: Sequence[tuple[Row, int]], values: Sequence[Any]) -> dict[str, pa.Array]:
+        """Content hash, prompt text and caption."""
+        return {
+            "content_hash": pa.array([row["content_hash"] for row, _ in rows], pa.string()),
+            "prompt_text": pa.array([row["prompt_text"][position] for row, position in rows], pa.string()),
+            "caption": pa.array(values, pa.string()),
+        }
 
 
 def plan(context: Context, parent: Plan) -> Plan:
@@ -86,29 +94,40 @@ def plan(context: Context, parent: Plan) -> Plan:
     return Plan("caption", context.folder / "captions", settings, {"index": parent.fingerprint}, is_view=True)
 
 
-def wanted_rows(context: Context) -> pa.Table:
-    """Every (image, prompt) of the view in index order, an image's prompts side by side, with its key in the store."""
-    data = index.load(context)
-    names = data.classes["name"].to_pylist()
-    identity = fingerprint(context.experiment.captioner.identity())
-    splits = pa.array(list(context.experiment.caption_splits))
-    prompts = context.experiment.prompt_texts()
-    rows = []
-    for image in data.images.filter(pc.is_in(data.images["split"], splits)).to_pylist():
-        for prompt, text in prompts.items():
-            asked = inject_class(text, names[image["label"]])
-            key = row_key(kind="caption", image=image["content_hash"], teacher=identity, prompt=asked)
-            kept = {name: image[name] for name in ("image_id", "split", "path", "offset", "size", "content_hash")}
-            rows.append({KEY: key, **kept, "prompt": prompt, "prompt_text": asked})
-    return pa.Table.from_pylist(rows)
+def wanted_rows(context: Context, index: Path) -> Iterator[pa.Table]:
+    """Every (image, prompt) of the view, in index order, an image's prompts side by side, with its key in the store.
+
+    Yields tables of CHUNK_IMAGES images, so that memory does not grow with their number.
+    """
+    experiment = context.experiment
+    names = read_table(index / "classes.parquet", columns=["name"])["name"].to_pylist()
+    prompts = experiment.prompt_texts()
+    asked = {  # by prompt: its text, or its texts by class
+        prompt: [inject_class(text, name) for name in names] if CLASS_FIELD in text else text
+        for prompt, text in prompts.items()
+    }
+    seed = row_key(kind="caption", teacher=fingerprint(experiment.captioner.identity()))
+    splits = pa.array(list(experiment.caption_splits))
+    columns = ["image_id", "split", "label", *ADDRESS]
+    for batch in pq.ParquetFile(index / "images.parquet").iter_batches(CHUNK_IMAGES, columns=columns):
+        images = pa.Table.from_batches([batch])
+        images = images.filter(pc.is_in(images["split"], splits))
+        labels = images["label"].to_pylist()
+        texts = [text if isinstance(text, str) else text[label] for label in labels for text in asked.values()]
+        rows = images.take(pa.array(np.repeat(np.arange(images.num_rows), len(prompts)))).drop_columns(["label"])
+        keys = row_keys(seed, rows["content_hash"].to_pylist(), texts)
+        repeated = pa.array(list(prompts) * images.num_rows, pa.string())
+        yield (
+            rows.append_column("prompt", repeated)
+            .append_column("prompt_text", pa.array(texts, pa.string()))
+            .append_column(KEY, pa.array(keys, pa.string()))
+        )
 
 
-def stores(context: Context) -> tuple[TeacherStore, TeacherStore]:
-    """The captioner's store and its quarantine."""
+def caption_store(context: Context) -> TeacherStore:
+    """The captioner's store."""
     captioner = context.experiment.captioner
-    name = f"{captioner.label()}-{fingerprint(captioner.identity())[:8]}"
-    root = context.root / "store"
-    return TeacherStore(root / "captions" / name), TeacherStore(root / "captions-quarantine" / name)
+    return open_store(context, "captions", f"{captioner.label()}-{fingerprint(captioner.identity())[:8]}")
 
 
 def make(context: Context, parent: Plan) -> Plan:
@@ -116,62 +135,48 @@ def make(context: Context, parent: Plan) -> Plan:
     planned = plan(context, parent)
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
-        rows = wanted_rows(context)
-        store, quarantine = stores(context)
-        refused = quarantine.keys()
-        missing = set(store.missing(key for key in rows[KEY].to_pylist() if key not in refused))
-        seen: set[str] = set()
-        todo = rows.filter(pa.array([_first(key, missing, seen) for key in rows[KEY].to_pylist()], pa.bool_()))
-        if todo.num_rows:
-            _caption_missing(context, todo, store, quarantine)
-        refused = quarantine.keys()
-        kept = rows.filter(pa.array([key not in refused for key in rows[KEY].to_pylist()], pa.bool_()))
-        captions = store.read(kept[KEY].to_pylist())["caption"] if kept.num_rows else pa.array([], pa.string())
-        view = kept.select([KEY, "image_id", "split", "prompt", "prompt_text"]).append_column("caption", captions)
-        write_table(folder / CAPTIONS, view)
-        dropped = rows.num_rows - kept.num_rows
-        computed = len(missing - refused)
-        counts = {
-            "asked": rows.num_rows,
-            "captioned": computed,
-            "reused": kept.num_rows - computed,
-            "quarantined": dropped,
-        }
-        if not kept.num_rows:
-            raise ArtifactError(
-                "no caption was made", expected="captions", remedy=f"see the quarantine {quarantine.folder}"
-            )
-        return counts, {}
+        store, pool = caption_store(context), context.execution.captioning
+
+        def open_worker(run: str, known: tuple[str, ...]) -> CaptionWorker:
+            return CaptionWorker(
+                captioner=context.experiment.captioner, store=store.folder.uri, run=run, known=known,
+                timeout_s=pool.timeout_s,
+            )  # fmt: skip
+
+        chunks = partial(wanted_rows, context, parent.folder)
+        job = Job("caption", "captions", store, chunks, by_image(["prompt_text"]), ITEM_SCHEMA, open_worker, pool)
+        account, refused = make_rows(context, job, folder)
+        _write_view(folder, store, chunks(), refused)
+        if account.asked == account.quarantined:
+            raise ArtifactError("no caption was made", expected="captions", remedy=f"see {folder / QUARANTINE}")
+        return account.counts(), {}
 
     context.make(planned, build)
     return planned
 
 
-def _first(key: str, missing: set[str], seen: set[str]) -> bool:
-    """Whether this is the first row of a missing key: images with the same bytes are paid once."""
-    if key not in missing or key in seen:
-        return False
-    seen.add(key)
-    return True
+def _write_view(folder: Path, store: TeacherStore, chunks: Iterator[pa.Table], refused: set[str]) -> None:
+    """Write the captions in the order wanted, and the rows that have none, chunk by chunk."""
+    reasons = store.refused(sorted(refused)) if refused else None
+    bad: list[pa.Table] = []
 
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, VIEW_SCHEMA) as writer:
+            for rows in chunks:
+                if reasons is not None:
+                    is_bad = pc.is_in(rows[KEY], value_set=pc.cast(reasons[KEY], pa.string()))
+                    bad.append(rows.filter(is_bad))
+                    rows = rows.filter(pc.invert(is_bad))
+                captions = store.read(rows[KEY].combine_chunks(), ["caption"])["caption"]
+                view = rows.append_column("caption", captions)
+                writer.write_table(view.select(VIEW_SCHEMA.names).cast(VIEW_SCHEMA))
 
-def _caption_missing(context: Context, todo: pa.Table, store: TeacherStore, quarantine: TeacherStore) -> None:
-    worker = CaptionWorker(
-        captioner=context.experiment.captioner, store=str(store.folder), quarantine=str(quarantine.folder)
-    )
-    pool = context.execution.captioning
-    context.feedback.event("caption", f"{todo.num_rows:,} captions to make with {pool.num_actors} actors")
-    with context.feedback.bar("caption", todo.num_rows, "captions") as advance:
-        done = 0
-        placed: Counter[str] = Counter()
-
-        def on_receipt(receipt: pa.Table) -> None:
-            nonlocal done
-            if PLACEMENT in receipt.column_names:
-                placed.update(receipt[PLACEMENT].to_pylist())
-            done += pc.sum(receipt["done"]).as_py() + pc.sum(receipt["quarantined"]).as_py()
-            advance(done)
-
-        context.executor.map_table(todo, worker, pool, on_receipt)
-    for place, micro_batches in sorted(placed.items()):
-        context.feedback.event("caption", f"{micro_batches} micro-batches on {place}")
+    write_atomically(folder / CAPTIONS, write)
+    rows = QUARANTINE_SCHEMA.empty_table()
+    if reasons is not None and bad:
+        found = pa.concat_tables(bad)
+        place = pc.index_in(found[KEY], value_set=pc.cast(reasons[KEY], pa.string()))
+        told = {name: reasons[name].take(place) for name in (ERROR_CLASS, ERROR_MESSAGE)}
+        rows = pa.table({**{n: found[n] for n in QUARANTINE_SCHEMA.names if n not in told}, **told})
+        rows = rows.select(QUARANTINE_SCHEMA.names).cast(QUARANTINE_SCHEMA)
+    write_table(folder / QUARANTINE, rows)

@@ -3,6 +3,7 @@
 Knows nothing of the terminal's arguments, nor which engine it is given.
 """
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +14,13 @@ import yaml
 from orchestrator.config.execution import Execution
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import load_execution, load_experiment
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ArtifactError, ConfigError
 from orchestrator.executors.protocol import Executor
 from orchestrator.reporting.data import ReportData
-from orchestrator.stages import evidence, line, report
+from orchestrator.stages import evidence, line, report, store
 from orchestrator.stages.context import Context
 from orchestrator.stages.feedback import Feedback
+from orchestrator.stages.verify import stores_below
 from orchestrator.tracking import NullTracker, tracking
 
 
@@ -111,3 +113,32 @@ def _tell(context: Context, forecast: Sequence[tuple[str, str, str]]) -> None:
         console.print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False)
     for stage, folder, what in forecast:
         console.print(f"[bold]{stage:<9}[/bold] {folder}: {what}")
+
+
+def show_stores(root: str, *, refused: bool, as_json: bool) -> None:
+    """Print every store below a folder or URI: what it holds and has cost, or the rows that were refused."""
+    stores = stores_below(root)
+    if not stores:
+        raise ArtifactError(f"{root} holds no store", expected="a storage root, a store root, or a store")
+    console = Feedback().console
+    for found in stores:
+        if refused:
+            for row in found.refused().to_pylist():
+                again = " (will be tried again)" if row["transient"] else ""
+                told = f"{row['error_class']}: {row['error_message']}{again}"
+                console.print(json.dumps(row) if as_json else f"{row['path'] or row['key']}  {told}", markup=False)
+            continue
+        about = store.describe(found)
+        if as_json:
+            console.print(json.dumps(about), markup=False)
+            continue
+        console.print(f"[bold]{about['store']}[/bold]")
+        again = f"{about['to_be_tried_again']:,} to be tried again"
+        size = f"{about['files']} files, {about['bytes'] / 2**20:,.1f} MiB"
+        console.print(f"  {about['rows']:,} rows, {about['refused']:,} refused ({again}), {size}")
+        console.print(
+            f"  paid: {about['model_rows']:,.0f} rows in {about['forwards']:,.0f} calls of the model, "
+            f"{about['seconds']:,.0f} s; lost to crashes: {about['lost_rows']:,.0f} rows; "
+            f"open attempts: {about['open_attempts']}"
+            + (f"; {about['cost_usd']:,.2f} USD" if "cost_usd" in about else "")
+        )

@@ -6,8 +6,9 @@ Reads index and captions; commits missing embeddings; writes memory-mappable arr
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,60 +16,77 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator import vocabulary
-from orchestrator.artifacts.fingerprint import digest_bytes, fingerprint
+from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.artifacts.storage import read_table, write_atomically, write_json, write_table
-from orchestrator.artifacts.teacher_store import KEY, TeacherStore, row_key
-from orchestrator.datasets.index import DatasetIndex, decode_rgb, read_image_bytes
+from orchestrator.artifacts.teacher_store import KEY, TeacherStore, row_key, row_keys
+from orchestrator.captioners import Usage
+from orchestrator.datasets.index import DatasetIndex
+from orchestrator.errors import ArtifactError
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
+from orchestrator.executors.pay_once import PayOnce, Row
 from orchestrator.executors.protocol import TableFunction
 from orchestrator.frozen import Frozen
 from orchestrator.stages import caption, index
 from orchestrator.stages.context import Context, Counts, Plan
+from orchestrator.stages.teacher_rows import ADDRESS, Job, chunked, fetch_images, image_of, make_rows, open_store
 from orchestrator.stages.texts import class_texts, texts_of
 from orchestrator.teachers import EncoderSettings
 
 Vectors = npt.NDArray[np.float32]
+CHUNK_ROWS = 1 << 16
 
 
-class TextEmbeddingWorker(Frozen):
-    """Embeds a micro-batch of texts inside an actor and commits it."""
-
-    encoder: EncoderSettings
-    store: str
-
-    def open(self) -> TableFunction:
-        """Load the text tower; rows (key, text) -> receipts."""
-        encode = self.encoder.build_text()
-        return _embedding_function(self.store, lambda rows: encode(rows["text"].to_pylist()))
-
-
-class ImageEmbeddingWorker(Frozen):
-    """Embeds a micro-batch of images inside an actor and commits it."""
+class EmbeddingWorker(Frozen):
+    """Embeds micro-batches of texts or of images inside an actor."""
 
     encoder: EncoderSettings
+    of: Literal["text", "image"]
     store: str
+    run: str
+    known: tuple[str, ...]
+    timeout_s: float
 
-    def open(self) -> TableFunction:
-        """Load the image tower; rows (key, path, offset, size) -> receipts."""
-        encode = self.encoder.build_image()
+    def fetch(self, rows: pa.Table) -> pa.Table:
+        """See `TableWorker`."""
+        return fetch_images(rows) if self.of == "image" else rows
 
-        def embed(rows: pa.Table) -> Vectors:
-            addresses = zip(*(rows[name].to_pylist() for name in ("path", "offset", "size")), strict=True)
-            return encode([decode_rgb(read_image_bytes(*address)) for address in addresses])
+    def open(self, *, own_process: bool) -> TableFunction:
+        """Load the tower; rows are items with one key each."""
+        encode: Callable[[Sequence[Any]], Vectors] = (
+            self.encoder.build_image() if self.of == "image" else self.encoder.build_text()
+        )
+        function = EmbeddingFunction(encode, image_of if self.of == "image" else itemgetter("text"))
+        return PayOnce(
+            TeacherStore(self.store), self.run, self.known, function, self.timeout_s if own_process else None
+        )
 
-        return _embedding_function(self.store, embed)
 
+class EmbeddingFunction:
+    """See `TeacherFunction`: an item is a text or an image, with one key."""
 
-def _embedding_function(folder: str, embed: Callable[[pa.Table], Vectors]) -> TableFunction:
-    store = TeacherStore(Path(folder))
+    def __init__(self, encode: Callable[[Sequence[Any]], Vectors], prepare: Callable[[Row], Any]) -> None:
+        self._encode, self._prepare, self.usage = encode, prepare, Usage()
+        self._dim = 0
 
-    def apply(rows: pa.Table) -> pa.Table:
-        vectors = embed(rows)
-        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-        store.commit(pa.table({KEY: rows[KEY], "vector": column}), model_rows=rows.num_rows)
-        return pa.table({"done": [rows.num_rows]})
+    def prepare(self, row: Row) -> Any:
+        """The text, or the decoded image."""
+        return self._prepare(row)
 
-    return apply
+    def compute(self, items: Sequence[tuple[Row, Any]]) -> list[list[Any]]:
+        """One vector each."""
+        vectors = self._encode([prepared for _, prepared in items])
+        self.usage.add(forwards=1)
+        self._dim = vectors.shape[1]
+        return [[vector] for vector in vectors]
+
+    def columns(self, rows: Sequence[tuple[Row, int]], values: Sequence[Any]) -> dict[str, pa.Array]:
+        """The vector; null where the item was refused."""
+        if not self._dim:  # all were refused
+            return {}
+        zero = np.zeros(self._dim, np.float32)
+        flat = np.concatenate([zero if value is None else value for value in values])
+        mask = pa.array([value is None for value in values])
+        return {"vector": pa.FixedSizeListArray.from_arrays(pa.array(flat), self._dim, mask=mask)}
 
 
 def plan(context: Context, parents: Mapping[str, Plan]) -> Plan:
@@ -126,41 +144,48 @@ def _embed_texts(context: Context, texts: Sequence[str], encoder: Any = None) ->
     """Vectors of the texts, in order, and how many of them a model had to embed."""
     encoder = encoder or context.experiment.text_encoder
     identity = fingerprint(encoder.identity())
-    store = TeacherStore(context.root / "store" / "text-embeddings" / f"{encoder.label()}-{identity[:8]}")
-    keys = [row_key(kind="text", text=digest_bytes(text.encode()), teacher=identity) for text in texts]
+    keys = row_keys(row_key(kind="text", teacher=identity), list(texts))
     rows = pa.table({KEY: keys, "text": list(texts)})
-    worker = TextEmbeddingWorker(encoder=encoder, store=str(store.folder))
-    return _embed(context, store, rows, worker, "texts")
+    return _embed(context, encoder, "text", rows)
 
 
 def _embed_images(context: Context, images: pa.Table) -> tuple[Vectors, int]:
     encoder = context.experiment.image_teacher
     assert encoder is not None
     identity = fingerprint(encoder.identity())
-    store = TeacherStore(context.root / "store" / "image-embeddings" / f"{encoder.label()}-{identity[:8]}")
-    keys = [row_key(kind="image", image=content, teacher=identity) for content in images["content_hash"].to_pylist()]
-    rows = images.select(["path", "offset", "size"]).append_column(KEY, pa.array(keys))
-    return _embed(context, store, rows, ImageEmbeddingWorker(encoder=encoder, store=str(store.folder)), "images")
+    keys = row_keys(row_key(kind="image", teacher=identity), images["content_hash"].to_pylist())
+    return _embed(context, encoder, "image", images.select(list(ADDRESS)).append_column(KEY, pa.array(keys)))
 
 
-def _embed(context: Context, store: TeacherStore, rows: pa.Table, worker: Any, unit: str) -> tuple[Vectors, int]:
-    keys = rows[KEY].to_pylist()
-    missing = set(store.missing(keys))
-    first = {key: row for row, key in reversed(list(enumerate(keys)))}
-    todo = rows.take(pa.array(sorted(first[key] for key in missing), pa.int64()))
-    if todo.num_rows:
-        with context.feedback.bar("embed", todo.num_rows, unit) as advance:
-            done = 0
+def _embed(context: Context, encoder: Any, of: Literal["text", "image"], rows: pa.Table) -> tuple[Vectors, int]:
+    identity = fingerprint(encoder.identity())
+    store = open_store(context, f"{of}-embeddings", f"{encoder.label()}-{identity[:8]}")
+    pool = context.execution.embedding
+    columns = [("text", pa.string())] if of == "text" else list(ADDRESS.items())
 
-            def on_receipt(receipt: pa.Table) -> None:
-                nonlocal done
-                done += pc.sum(receipt["done"]).as_py()
-                advance(done)
+    def to_items(missing: pa.Table) -> pa.Table:
+        offsets = pa.array(range(missing.num_rows + 1), pa.int32())
+        keys = pa.ListArray.from_arrays(offsets, missing[KEY].combine_chunks())
+        return pa.table({**{name: missing[name] for name, _ in columns}, "keys": keys})
 
-            context.executor.map_table(todo, worker, context.execution.embedding, on_receipt)
-    column = store.read(keys)["vector"].combine_chunks()
+    def open_worker(run: str, known: tuple[str, ...]) -> EmbeddingWorker:
+        return EmbeddingWorker(
+            encoder=encoder, of=of, store=store.folder.uri, run=run, known=known, timeout_s=pool.timeout_s
+        )
+
+    schema = pa.schema([*columns, ("keys", pa.list_(pa.string()))])
+    job = Job("embed", f"{of}s", store, lambda: chunked(rows, CHUNK_ROWS), to_items, schema, open_worker, pool)
+    account, refused = make_rows(context, job, context.folder / "embeddings")
+    if refused & set(rows[KEY].to_pylist()):
+        told = store.refused(sorted(refused)).slice(0, 1).to_pylist()[0]
+        raise ArtifactError(
+            f"{account.quarantined} {of}s could not be embedded, first {told['path'] or ''} {told['error_message']}",
+            expected="an embedding of each",
+            remedy="make the index again with --rebuild index, so that damaged images are left out",
+        )
+    column = store.read(rows[KEY].combine_chunks(), ["vector"])["vector"].combine_chunks()
     flat = column.flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, np.float32).reshape(len(keys), -1), todo.num_rows
+    return np.asarray(flat, np.float32).reshape(rows.num_rows, -1), account.done
 
 
 def _teacher_accuracy(data: DatasetIndex, images: Vectors, class_vectors: Vectors) -> dict[str, float]:

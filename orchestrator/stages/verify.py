@@ -3,33 +3,56 @@
 Reads everything below a folder; with repair, removes what is damaged. Knows nothing of experiments.
 """
 
+from collections import Counter
 from pathlib import Path
 
+from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.manifest import MANIFEST_NAME, discard, verify_files
+from orchestrator.artifacts.store_checks import verify_store
 from orchestrator.artifacts.teacher_store import TeacherStore
 from orchestrator.errors import ArtifactError
 
+_DEPTH = 4  # storage root / store / kind / name
 
-def verify_folder(folder: Path, *, repair: bool = False) -> tuple[list[str], dict[str, int]]:
-    """Problems in words, and counts, of every artifact and store at or below `folder`.
+
+def stores_below(root: str) -> list[TeacherStore]:
+    """Every teacher store at or below a folder or URI, in name order."""
+    found: list[TeacherStore] = []
+    level = [Folder(root)]
+    for _ in range(_DEPTH):
+        deeper: list[Folder] = []
+        for folder in level:
+            names = folder.folders()
+            if {"parts", "segments"} & set(names):
+                found.append(TeacherStore(folder))
+            else:
+                deeper += [folder.child(name) for name in names if not name.startswith(".")]
+        level = deeper
+    return found
+
+
+def verify_folder(root: str, *, repair: bool = False) -> tuple[list[str], dict[str, float]]:
+    """Problems in words, and counts, of every artifact and store at or below a folder or URI.
 
     Raises:
         ArtifactError: the folder holds neither.
     """
     problems: list[str] = []
-    counts = {"artifacts": 0, "stores": 0, "rows": 0, "model_rows": 0}
-    for manifest in sorted(folder.rglob(MANIFEST_NAME)):
+    counts: Counter[str] = Counter()
+    local = Folder(root).local
+    manifests = sorted(Path(local).rglob(MANIFEST_NAME)) if local is not None else []
+    for manifest in manifests:
         found = verify_files(manifest.parent)
-        counts["artifacts"] += 1
         problems += found
         if found and repair:
             discard(manifest.parent)
-    for store in sorted({part.parent for part in folder.rglob("part-*.parquet")}):
-        found, sizes = TeacherStore(store).verify(repair=repair)
-        counts["stores"] += 1
-        counts["rows"] += sizes["rows"]
-        counts["model_rows"] += sizes["model_rows"]
-        problems += [f"{store}: {problem}" for problem in found]
-    if not counts["artifacts"] and not counts["stores"]:
-        raise ArtifactError(f"{folder} holds no artifact and no store", expected="a storage root or a folder below it")
-    return problems, counts
+    counts["artifacts"] = len(manifests)
+    stores = stores_below(root)
+    counts["stores"] = len(stores)
+    for store in stores:
+        found, sizes = verify_store(store, repair=repair)
+        counts.update({name: sizes.get(name, 0) for name in ("rows", "refused", "model_rows", "lost_rows")})
+        problems += [f"{store.folder}: {problem}" for problem in found]
+    if not manifests and not stores:
+        raise ArtifactError(f"{root} holds no artifact and no store", expected="a storage root or a folder below it")
+    return problems, dict(counts)

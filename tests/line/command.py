@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestrator.artifacts.storage import read_json
 from orchestrator.artifacts.teacher_store import TeacherStore
+from orchestrator.stages.verify import stores_below
 from tests.smoke_line import PROJECT
 
 SCRIPT = Path(sys.executable).parent / "orchestrator"
@@ -41,12 +42,11 @@ class Smoke:
 
     def stores(self) -> dict[str, TeacherStore]:
         """Every teacher store, by its path below the root."""
-        folders = {part.parent for part in (self.root / "store").rglob("part-*.parquet")}
-        return {str(folder.relative_to(self.root)): TeacherStore(folder) for folder in sorted(folders)}
+        return {str(Path(str(store.folder)).relative_to(self.root)): store for store in stores_below(str(self.root))}
 
-    def model_rows(self) -> dict[str, int]:
+    def model_rows(self) -> dict[str, float]:
         """What each store has cost."""
-        return {name: store.model_rows() for name, store in self.stores().items()}
+        return {name: store.totals()["model_rows"] for name, store in self.stores().items()}
 
     def numbers(self) -> dict[str, object]:
         """All evaluations and the sweep's values and selection accuracies."""

@@ -12,7 +12,7 @@ from tests.line.command import Smoke, verify
 
 # Each is a sign of a stage at work; the kill follows after a random moment, which may lie within the next stage.
 SIGNS = (
-    "store/captions/*/part-*",
+    "store/captions/*/parts/*.parquet",
     "smoke/sweeps/smoke/trials/0001/checkpoints/*.json",
     "smoke/arms/*/checkpoints/*.pt",
 )

@@ -162,12 +162,13 @@ def test_verify_passes_finds_a_damaged_file_and_a_repair_lets_the_same_command_h
     data = bytearray(student.read_bytes())
     data[-5] ^= 1
     student.write_bytes(data)
-    part = next(store for name, store in copy.stores().items() if "captions" in name).parts()[0]
-    part.write_bytes(part.read_bytes()[:-100])
+    store = next(store for name, store in copy.stores().items() if "captions" in name)
+    segment = Path(store.segment_files.uri) / store.segment_files.names()[0]
+    segment.write_bytes(segment.read_bytes()[:-100])
     damaged = verify(copy.root)
     assert damaged.returncode == 1
     assert f"{student}: checksum differs from the manifest" in damaged.stdout
-    assert part.name in damaged.stdout
+    assert segment.name in damaged.stdout
     assert "2 problems" in damaged.stdout
 
     assert verify(copy.root, "--repair").returncode == 0

@@ -22,7 +22,11 @@ class PlacementWorker:
     folder: str
     num_actors: int
 
-    def open(self) -> TableFunction:
+    def fetch(self, rows: pa.Table) -> pa.Table:
+        """See `TableWorker`."""
+        return rows
+
+    def open(self, *, own_process: bool) -> TableFunction:
         """See `TableWorker`."""
         import ray
 

@@ -26,6 +26,7 @@ from orchestrator.config.execution import (
 )
 from orchestrator.config.load import validate
 from orchestrator.errors import ConfigError
+from orchestrator.executors.micro_batches import MicroBatchWriter
 from orchestrator.executors.protocol import SweepJob, TrialResult
 from orchestrator.on_ray.executor import RayExecutor
 from orchestrator.search.space import SearchSpace
@@ -71,15 +72,22 @@ def nothing(*_: Any) -> None:
     pass
 
 
+def planned(folder: Path, *, num_rows: int, batch_size: int) -> Path:
+    """A plan of rows that are numbers."""
+    with MicroBatchWriter(folder / "plan.arrow", pa.schema([("row", pa.int64())]), batch_size) as writer:
+        writer.add(pa.table({"row": list(range(num_rows))}))
+    return folder / "plan.arrow"
+
+
 def test_a_plan_that_can_never_be_placed_is_refused_with_the_arithmetic(
     executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
 ) -> None:
-    worker, table = PlacementWorker(str(tmp_path), 5), pa.table({"row": [1]})
+    worker, plan = PlacementWorker(str(tmp_path), 5), planned(tmp_path, num_rows=1, batch_size=1)
     with pytest.raises(ConfigError, match="a pool of 5 actors needs 5 CPUs at once, the cluster has 2"):
-        executor.map_table(table, worker, ActorPoolSettings(num_actors=5), nothing)
+        executor.map_table(plan, worker, ActorPoolSettings(num_actors=5), nothing, nothing)
     pool = ActorPoolSettings(num_actors=2, num_cpus_per_actor=0.5, num_gpus_per_actor=1.5)
     with pytest.raises(ConfigError, match="needs 3 GPUs at once, the cluster has 2"):
-        executor.map_table(table, worker, pool, nothing)
+        executor.map_table(plan, worker, pool, nothing, nothing)
     job = smoke_line.job(tmp_path / "job")
     with pytest.raises(ConfigError, match="training on 3 workers needs 3 CPUs"):
         executor.train(job, WorkerSettings(num_workers=3), nothing)
@@ -95,8 +103,10 @@ def test_four_actors_share_two_gpus_by_halves_and_micro_batches_follow_the_rows(
 ) -> None:
     pool = ActorPoolSettings(num_actors=4, num_cpus_per_actor=0.25, num_gpus_per_actor=0.5, batch_size=5)
     receipts: list[dict[str, Any]] = []
-    table = pa.table({"row": list(range(38))})
-    executor.map_table(table, PlacementWorker(str(tmp_path), 4), pool, lambda told: receipts.extend(told.to_pylist()))
+    plan, places = planned(tmp_path, num_rows=38, batch_size=5), tmp_path / "places"
+    places.mkdir()
+    worker = PlacementWorker(str(places), 4)
+    executor.map_table(plan, worker, pool, lambda told: receipts.extend(told.to_pylist()), nothing)
     assert sorted(receipt["rows"] for receipt in receipts) == [list(range(a, min(a + 5, 38))) for a in range(0, 38, 5)]
     gpu_of = {receipt["pid"]: tuple(receipt["gpus"]) for receipt in receipts}
     assert Counter(gpu_of.values()) == {("0",): 2, ("1",): 2}
@@ -104,11 +114,12 @@ def test_four_actors_share_two_gpus_by_halves_and_micro_batches_follow_the_rows(
     assert os.getpid() not in gpu_of
 
 
+@pytest.mark.parametrize("num_readers", [0, 1])
 def test_captions_through_ray_equal_those_in_process(
-    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path, num_readers: int
 ) -> None:
     shutil.copytree(smoke_line.context.folder / "index", tmp_path / "smoke" / "index")
-    pool = ActorPoolSettings(num_actors=2, num_cpus_per_actor=1, batch_size=16)
+    pool = ActorPoolSettings(num_actors=2, num_cpus_per_actor=1, num_readers=num_readers, batch_size=16)
     execution = smoke_line.context.execution.model_copy(update={"storage_root": str(tmp_path), "captioning": pool})
     context = type(smoke_line.context)(
         smoke_line.context.experiment, execution, smoke_line.context.tracker, smoke_line.context.feedback,
@@ -117,10 +128,11 @@ def test_captions_through_ray_equal_those_in_process(
     made = caption.make(context, smoke_line.plans["index"])
     captions = [read_table(plan.folder / caption.CAPTIONS) for plan in (made, smoke_line.plans["caption"])]
     assert captions[0].equals(captions[1])
-    stores = [caption.stores(each)[0] for each in (context, smoke_line.context)]
-    assert stores[0].keys() == stores[1].keys()
-    assert stores[0].model_rows() == stores[1].model_rows() == len(stores[0].keys())
-    assert len(stores[0].parts()) == math.ceil(len(stores[0].keys()) / 16)
+    stores = [caption.caption_store(each) for each in (context, smoke_line.context)]
+    assert stores[0].digest() == stores[1].digest()
+    totals, num_rows = [store.totals() for store in stores], len(stores[0].keys())
+    assert totals[0]["model_rows"] == totals[1]["model_rows"] == num_rows
+    assert totals[0]["commits"] == totals[0]["forwards"] == math.ceil(num_rows / 2 / 16)  # two prompts in one visit
 
 
 def test_students_trained_side_by_side_are_those_trained_in_process_and_an_error_costs_one(

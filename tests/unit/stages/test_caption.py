@@ -9,7 +9,6 @@ from PIL import Image
 
 from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import read_table
-from orchestrator.captioners.constant import ConstantCaptionerSettings
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import load_experiment
 from orchestrator.errors import ArtifactError
@@ -38,6 +37,10 @@ def experiment_over(images: list[Path], text: str = "{width} by {height}: {promp
                                    "text_sources=[general]"])  # fmt: skip
 
 
+def told(asked: int, done: int, reused: int, quarantined: int) -> dict[str, int]:
+    return {"asked": asked, "done": done, "reused": reused, "quarantined": quarantined, "skipped": 0}
+
+
 def captioned(context: Context, planned: Plan) -> tuple[dict[str, int], dict[tuple[str, str], str]]:
     """The stage's counts and its captions by (image, prompt)."""
     made = caption.make(context, planned)
@@ -45,83 +48,103 @@ def captioned(context: Context, planned: Plan) -> tuple[dict[str, int], dict[tup
     assert manifest is not None
     rows = read_table(made.folder / caption.CAPTIONS).to_pylist()
     counts = manifest.counts
-    assert counts["asked"] == counts["captioned"] + counts["reused"] + counts["quarantined"]
-    assert len(rows) == counts["captioned"] + counts["reused"]
+    assert counts["asked"] == sum(counts[name] for name in ("done", "reused", "quarantined", "skipped"))
+    assert len(rows) == counts["done"] + counts["reused"]
     return counts, {(row["image_id"], row["prompt"]): row["caption"] for row in rows}
 
 
 def test_equal_images_are_captioned_once_and_each_gets_its_caption(images: list[Path], tmp_path: Path) -> None:
     context = quiet_context(experiment_over(images), tmp_path / "runs")
     counts, found = captioned(context, index.make(context))
-    assert counts == {"asked": 10, "captioned": 8, "reused": 2, "quarantined": 0}
+    assert counts == told(10, 8, 2, 0)
     assert (
         found["dax/0.png", "general"]
         == found["dax/4.png", "general"]
         == ("8 by 8: Please describe the image in one sentence.")
     )
     assert found["wug/3.png", "targeted_1"] == "8 by 11: Describe the wug in the image in one sentence."
-    assert caption.stores(context)[0].model_rows() == 8
+    assert caption.caption_store(context).totals()["model_rows"] == 8
 
 
 def test_a_new_prompt_pays_only_for_itself_and_a_rerun_for_nothing(images: list[Path], tmp_path: Path) -> None:
     experiment = experiment_over(images)
     first = quiet_context(experiment.model_copy(update={"prompts": ("general",)}), tmp_path / "runs")
     captioned(first, index.make(first))
-    assert caption.stores(first)[0].model_rows() == 4
+    assert caption.caption_store(first).totals()["model_rows"] == 4
     second = quiet_context(experiment, tmp_path / "runs")
     counts, _ = captioned(second, index.make(second))
-    assert counts == {"asked": 10, "captioned": 4, "reused": 6, "quarantined": 0}
+    assert counts == told(10, 4, 6, 0)
     (second.folder / "captions" / "manifest.json").unlink()
     counts, _ = captioned(second, index.make(second))
-    assert counts == {"asked": 10, "captioned": 0, "reused": 10, "quarantined": 0}
-    assert caption.stores(second)[0].model_rows() == 8
+    assert counts == told(10, 0, 10, 0)
+    assert caption.caption_store(second).totals()["model_rows"] == 8
 
 
-@pytest.mark.parametrize("damage", ["truncated", "removed", "no image"])
-def test_an_image_that_went_bad_costs_its_own_rows_only_and_is_quarantined(
+@pytest.mark.parametrize("damage", ["truncated", "removed", "other bytes"])
+def test_an_image_that_went_bad_costs_its_own_rows_only_and_is_tried_again_when_it_is_back(
     images: list[Path], tmp_path: Path, damage: str
+) -> None:
+    context = quiet_context(experiment_over(images), tmp_path / "runs", max_error_fraction=0.2)
+    planned = index.make(context)
+    before = images[1].read_bytes()
+    if damage == "removed":
+        images[1].unlink()
+    else:
+        images[1].write_bytes(before[: len(before) // 2] if damage == "truncated" else b"x" * len(before))
+    counts, found = captioned(context, planned)
+    assert counts == told(10, 6, 2, 2)
+    assert {name for name, _ in found} == {"dax/0.png", "dax/2.png", "dax/4.png", "wug/3.png"}
+    store = caption.caption_store(context)
+    rows = read_table(context.folder / "captions" / caption.QUARANTINE).to_pylist()
+    assert {(row["image_id"], row["path"]) for row in rows} == {("dax/1.png", str(images[1]))}
+    assert [row["prompt"] for row in rows] == ["general", "targeted_1"]
+    wanted = "FileNotFoundError" if damage == "removed" else "ChangedImageError"
+    assert {row["error_class"] for row in rows} == {wanted}
+    assert all(row["error_message"] for row in rows)
+    assert store.totals()["model_rows"] == 6
+
+    images[1].write_bytes(before)
+    (context.folder / "captions" / "manifest.json").unlink()
+    counts, found = captioned(context, planned)
+    assert counts == told(10, 2, 8, 0)
+    assert store.totals()["model_rows"] == 8
+    assert store.refused().num_rows == 0
+
+
+def test_above_the_allowed_share_of_failures_the_stage_fails_and_keeps_what_was_made(
+    images: list[Path], tmp_path: Path
+) -> None:
+    context = quiet_context(experiment_over(images), tmp_path / "runs", max_error_fraction=0.1)
+    planned = index.make(context)
+    images[1].unlink()
+    with pytest.raises(ArtifactError, match=r"2 of 10 captions have no result: 2 FileNotFoundError"):
+        caption.make(context, planned)
+    assert read_manifest(context.folder / "captions") is None
+    assert caption.caption_store(context).totals()["done"] == 6
+    assert not (context.folder / "captions" / "plan.arrow").exists()
+
+
+def test_an_empty_answer_is_refused_for_good(images: list[Path], tmp_path: Path) -> None:
+    context = quiet_context(experiment_over(images, text=""), tmp_path / "runs")
+    planned = index.make(context)
+    for _ in range(2):  # the second time nothing is asked again
+        with pytest.raises(ArtifactError, match="10 of 10 captions have no result: 8 EmptyCaption"):
+            caption.make(context, planned)
+        store = caption.caption_store(context)
+        assert store.keys() == set()
+        assert store.totals()["model_rows"] == 8
+
+
+def test_images_in_other_chunks_are_asked_once_and_follow_the_index(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = quiet_context(experiment_over(images), tmp_path / "runs")
     planned = index.make(context)
-    size = images[1].stat().st_size
-    if damage == "truncated":
-        images[1].write_bytes(images[1].read_bytes()[: size // 2])
-    elif damage == "removed":
-        images[1].unlink()
-    else:
-        images[1].write_bytes(b"x" * size)
+    whole = pa.concat_tables(caption.wanted_rows(context, planned.folder))
+    monkeypatch.setattr(caption, "CHUNK_IMAGES", 2)
+    chunks = list(caption.wanted_rows(context, planned.folder))
+    assert [chunk.num_rows for chunk in chunks] == [4, 4, 2]
+    assert pa.concat_tables(chunks).equals(whole)
     counts, found = captioned(context, planned)
-    assert counts == {"asked": 10, "captioned": 6, "reused": 2, "quarantined": 2}
-    assert {name for name, _ in found} == {"dax/0.png", "dax/2.png", "dax/4.png", "wug/3.png"}
-    store, quarantine = caption.stores(context)
-    rows = pa.concat_tables(read_table(part) for part in quarantine.parts()).to_pylist()
-    assert len(rows) == 2
-    assert {row["path"] for row in rows} == {str(images[1])}
-    wanted = "FileNotFoundError" if damage == "removed" else "DataError"
-    assert {row["error_class"] for row in rows} == {wanted}
-    assert all(row["message"] for row in rows)
-    assert store.keys().isdisjoint(quarantine.keys())
-    assert store.model_rows() == 6
-
-
-def test_an_empty_answer_is_quarantined_and_when_all_are_empty_the_stage_says_so(
-    images: list[Path], tmp_path: Path
-) -> None:
-    context = quiet_context(experiment_over(images, text=""), tmp_path / "runs")
-    with pytest.raises(ArtifactError, match="no caption was made"):
-        caption.make(context, index.make(context))
-    store, quarantine = caption.stores(context)
-    assert store.keys() == set()
-    rows = pa.concat_tables(read_table(part) for part in quarantine.parts()).to_pylist()
-    assert [row["error_class"] for row in rows] == ["EmptyCaption"] * 8
-
-
-def test_the_worker_answers_each_row_in_its_micro_batch_with_a_receipt(images: list[Path], tmp_path: Path) -> None:
-    worker = caption.CaptionWorker(
-        captioner=ConstantCaptionerSettings(), store=str(tmp_path / "store"), quarantine=str(tmp_path / "quarantine")
-    )
-    context = quiet_context(experiment_over(images), tmp_path / "runs")
-    index.make(context)
-    images[2].write_bytes(b"")
-    rows = caption.wanted_rows(context).slice(2, 4)  # both prompts of images 1 and 2
-    assert worker.open()(rows).to_pylist() == [{"done": 2, "quarantined": 2}]
+    assert counts == told(10, 8, 2, 0)
+    assert list(found) == list(zip(whole["image_id"].to_pylist(), whole["prompt"].to_pylist(), strict=True))

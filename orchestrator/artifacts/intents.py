@@ -1,0 +1,119 @@
+"""Intents: small files that say "this micro-batch is with the model now", written before and removed after its commit.
+
+What a killed process leaves behind tells which rows were paid and lost, and which rows kill or stall their process.
+Reads and writes `intents/`. Knows nothing of models.
+"""
+
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator.artifacts.folder import Folder
+
+_TIMED_OUT = "timed-out"
+_FOREIGN_LIFE_S = 1800.0  # another host's intent of another run is taken for dead after this long
+
+
+@dataclass(frozen=True)
+class Intent:
+    """An attempt at a set of rows.
+
+    Attributes:
+        root: digest of the keys of the micro-batch; part: of the keys of this attempt (the same, or a part of it).
+        num_rows: rows of the attempt.
+    """
+
+    id: str
+    root: str
+    part: str
+    num_rows: int
+    run: str
+    host: str
+    pid: int
+    started_s: float
+    timed_out: bool = False
+
+    @property
+    def name(self) -> str:
+        """The file's name: what can be told without opening it."""
+        return f"{self.root}-{self.part}-{self.id}"
+
+    def is_dead(self, run: str) -> bool:
+        """Whether its process has ended, as far as this host can tell.
+
+        Within one run a micro-batch is in one place at a time, so an older attempt of this very run is dead.
+        """
+        if self.timed_out or self.run == run:
+            return True
+        if self.host == socket.gethostname():
+            return not _alive(self.pid, self.started_s)
+        return time.time() - self.started_s > _FOREIGN_LIFE_S
+
+
+class Intents:
+    """The intents of one store."""
+
+    def __init__(self, folder: Folder, run: str) -> None:
+        self._folder, self._run = folder, run
+
+    def begin(self, root: str, part: str, num_rows: int) -> Intent:
+        """Declare an attempt."""
+        intent = Intent(
+            uuid.uuid4().hex[:12], root, part, num_rows, self._run, socket.gethostname(), os.getpid(), time.time()
+        )
+        self._folder.write(f"{intent.name}.json", json.dumps(asdict(intent)).encode(), durable=False)
+        return intent
+
+    def time_out(self, intent: Intent) -> None:
+        """Mark that the attempt ran out of time; its process ends next."""
+        self._folder.write(f"{intent.name}.{_TIMED_OUT}", b"", durable=False)
+
+    def of(self, root: str) -> list[Intent]:
+        """The attempts at a micro-batch and its parts that were never ended."""
+        return self._read([name for name in self._folder.names() if name.startswith(f"{root}-")])
+
+    def all(self) -> list[Intent]:
+        """Every attempt that was never ended: in flight, or lost."""
+        return self._read(self._folder.names())
+
+    def _read(self, names: list[str]) -> list[Intent]:
+        timed_out = {name.rpartition(".")[0] for name in names if name.endswith(_TIMED_OUT)}
+        found = []
+        for name in names:
+            if name.endswith(".json"):
+                try:
+                    fields = json.loads(self._folder.read(name))
+                except (FileNotFoundError, ValueError):  # ended meanwhile, or cut off while it was written
+                    continue
+                found.append(Intent(**{**fields, "timed_out": name.removesuffix(".json") in timed_out}))
+        return found
+
+    def end(self, intent: Intent) -> None:
+        """Take an attempt back: its rows are committed, or counted as lost in a commit."""
+        self._folder.delete(f"{intent.name}.json")
+        if intent.timed_out:
+            self._folder.delete(f"{intent.name}.{_TIMED_OUT}")
+
+
+def _alive(pid: int, started_s: float) -> bool:
+    """Whether the process that wrote an intent at `started_s` still runs (a later process may have its number)."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        boot_s = next(
+            float(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime")
+        )
+    except (OSError, StopIteration, ValueError):
+        return True
+    if status[0] == "Z":
+        return False
+    return boot_s + int(status[19]) / os.sysconf("SC_CLK_TCK") <= started_s + 1.0

@@ -1,0 +1,132 @@
+"""Looking at teacher stores, cleaning them, and taking rows out of them.
+
+Reads stores; `clean` rewrites them, `export` writes a file. Knows nothing of experiments.
+"""
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from orchestrator.artifacts.compaction import compact
+from orchestrator.artifacts.ledger import CommitRecord, ledger_totals
+from orchestrator.artifacts.storage import write_atomically
+from orchestrator.artifacts.teacher_store import (
+    BOOKKEEPING,
+    ERROR_CLASS,
+    KEY,
+    TRANSIENT,
+    TeacherStore,
+    key_prefixes,
+)
+from orchestrator.errors import ArtifactError
+
+FORMATS = (".parquet", ".csv", ".jsonl")
+
+
+def describe(store: TeacherStore) -> dict[str, Any]:
+    """Rows, refusals, files, size and what it has cost, of one store."""
+    refused = store.refused()
+    totals = ledger_totals(store.ledger())
+    open_attempts = store.intents("").all()
+    return {
+        "store": str(store.folder),
+        "rows": len(pc.unique(store.done_keys())),
+        "refused": refused.num_rows,
+        "to_be_tried_again": pc.sum(refused[TRANSIENT]).as_py() or 0,
+        "files": len(store.files()),
+        "bytes": store.num_bytes(),
+        "open_attempts": len(open_attempts),
+        **totals,
+    }
+
+
+def clean(store: TeacherStore, *, forget_refused: bool, dry_run: bool) -> dict[str, int]:
+    """Compact wholly, count dead attempts as lost, remove leftovers; with `forget_refused`, drop refusals.
+
+    Returns what was (or, with `dry_run`, would be) done. Rows that have their value are never removed.
+    """
+    dead = [intent for intent in store.intents("").all() if intent.is_dead("")]
+    refused = store.refused().num_rows if forget_refused else 0
+    told = {"files_before": len(store.files()), "dead_attempts": len(dead), "refusals_forgotten": refused}
+    if dry_run:
+        return told
+    if dead:
+        record = CommitRecord(
+            id=uuid.uuid4().hex, run="gc", lost_attempts=len(dead), lost_rows=sum(intent.num_rows for intent in dead)
+        )
+        store.commit_nothing(record)
+        for intent in dead:
+            store.intents("").end(intent)
+    told["leftovers"] = sum(
+        folder.remove_leftovers() for folder in (store.part_files, store.segment_files, store.ledger_files)
+    )
+    compact(store, everything=True)
+    if refused:
+        _forget(store)
+    return {**told, "files_after": len(store.files())}
+
+
+def _forget(store: TeacherStore) -> None:
+    """Write each segment that holds refusals again without them."""
+    for name in store.segment_files.names():
+        rows = store.segment_files.parquet(name).read()
+        kept = rows.filter(pc.is_null(rows[ERROR_CLASS]))
+        if kept.num_rows < rows.num_rows:
+            store.write_segment(kept.replace_schema_metadata(None))
+            store.segment_files.delete(name)
+
+
+def export(store: TeacherStore, target: Path, columns: Sequence[str] = ()) -> int:
+    """Write the rows that have their value to a Parquet, CSV or JSON-lines file, in key order; returns how many.
+
+    Raises:
+        ArtifactError: an unknown format or column, or nothing to export.
+    """
+    if target.suffix not in FORMATS:
+        raise ArtifactError(f"{target}: unknown format", expected=f"a name that ends with {', '.join(FORMATS)}")
+    count = 0
+
+    def write(temporary: Path) -> None:
+        nonlocal count
+        writer: pq.ParquetWriter | None = None
+        with temporary.open("wb") as stream:
+            for prefix in key_prefixes(store.num_bytes()):
+                rows = store.rows(prefix)
+                if not rows.num_rows:
+                    continue
+                rows = rows.filter(pc.is_null(rows[ERROR_CLASS]))
+                known = [name for name in rows.column_names if name not in BOOKKEEPING]
+                if unknown := set(columns) - set(known):
+                    raise ArtifactError(f"no column {', '.join(sorted(unknown))}", expected=", ".join(known))
+                rows = rows.select([KEY, *columns] if columns else known)
+                if target.suffix == ".parquet":
+                    writer = writer or pq.ParquetWriter(stream, rows.schema)
+                    writer.write_table(rows)
+                elif target.suffix == ".csv":
+                    flat = _without_lists(rows, target)
+                    pacsv.write_csv(flat, stream, pacsv.WriteOptions(include_header=count == 0))
+                else:
+                    rows.to_pandas().to_json(stream, orient="records", lines=True, force_ascii=False)
+                count += rows.num_rows
+            if writer is not None:
+                writer.close()
+        if not count:
+            raise ArtifactError(f"{store.folder} holds no rows", expected="rows to export")
+
+    write_atomically(target, write)
+    return count
+
+
+def _without_lists(rows: pa.Table, target: Path) -> pa.Table:
+    lists = [f.name for f in rows.schema if pa.types.is_fixed_size_list(f.type) or pa.types.is_list(f.type)]
+    if lists:
+        raise ArtifactError(
+            f"{target}: CSV cannot hold the vectors in {', '.join(lists)}", expected="a .parquet or .jsonl file"
+        )
+    return rows

@@ -60,12 +60,15 @@ class TeacherFunction(Protocol):
 @dataclass
 class _Item:
     row: Row
-    positions: list[int]  # of the keys still to be computed
+    positions: list[int]  # of its keys that are meant here
     prepared: Any = None
 
     @property
     def keys(self) -> list[str]:
         return [self.row["keys"][position] for position in self.positions]
+
+    def without(self, settled: set[str]) -> "_Item":
+        return _Item(self.row, [p for p in self.positions if self.row["keys"][p] not in settled], self.prepared)
 
 
 @dataclass
@@ -102,20 +105,15 @@ class PayOnce:
         planned = [key for item in items for key in item.keys]
         root = digest_keys(planned)
         settled = self._news.settled(planned, root)
-        for item in items:
-            item.positions = [p for p in item.positions if item.row["keys"][p] not in settled]
-        items = [item for item in items if item.positions]
         self._done = self._refused = 0
-        if items:
+        if len(settled) < len(planned):
             self._started = time.monotonic()
             lost = [intent for intent in self._intents.of(root) if intent.is_dead(self._run)]
             if sum(i.part == root for i in lost) < _DEATHS_OF_A_MICRO_BATCH and not any(i.timed_out for i in lost):
-                good, bad = self._prepare(items)
-                self._attempt(good, bad, root, lost)
+                self._attempt(items, settled, root, lost)
             else:
-                self._isolate(items, root, lost, sum(len(item.positions) for item in items))
-                for intent in self._intents.of(root):
-                    self._intents.end(intent)
+                self._isolate(items, settled, root, lost, len(planned))
+                self._count_lost(lost)
         reused = len(planned) - self._done - self._refused
         return pa.table({"done": [self._done], "refused": [self._refused], "reused": [reused]})
 
@@ -131,37 +129,51 @@ class PayOnce:
         return good, bad
 
     def _attempt(
-        self, items: list[_Item], bad: list[_Outcome], root: str, lost: list[Intent], share: float = 1.0
+        self, items: list[_Item], settled: set[str], root: str, lost: list[Intent], share: float = 1.0
     ) -> None:
-        """Declare, compute and commit; `bad` are rows that are refused already."""
-        if not items:
+        """Declare, compute and commit what is not settled of some planned items, in one commit."""
+        part = digest_keys([key for item in items for key in item.keys])
+        good, bad = self._prepare([rest for item in items if (rest := item.without(settled)).positions])
+        if not good:
             self._commit(bad, root, lost)
             return
-        keys = [key for item in items for key in item.keys]
-        intent = self._intents.begin(root, digest_keys(keys), len(keys))
+        intent = self._intents.begin(root, part, sum(len(item.positions) for item in good))
         try:
             with self._watched(intent, share):
-                outcomes = self._compute(items)
+                outcomes = self._compute(good)
             self._commit(bad + outcomes, root, lost)
         finally:  # also when this fails: the process lives on, so that nothing was lost to a crash
             self._intents.end(intent)
 
-    def _isolate(self, items: list[_Item], root: str, lost: list[Intent], num_all: int) -> None:
+    def _isolate(self, items: list[_Item], settled: set[str], root: str, lost: list[Intent], num_all: int) -> None:
         """Compute suspects in parts, each committed by itself; a part that ended its process before is halved."""
-        num_rows = sum(len(item.positions) for item in items)
-        part = digest_keys([key for item in items for key in item.keys])
-        ended = [intent for intent in lost if intent.part == part]
+        keys = [key for item in items for key in item.keys]
+        ended = [intent for intent in lost if intent.part == digest_keys(keys)]
+        if settled.issuperset(keys):
+            return
         if not ended:
-            good, bad = self._prepare(items)
-            self._attempt(good, bad, root, [], max(_SMALLEST_SHARE, num_rows / num_all))
-        elif num_rows == 1:
+            self._attempt(items, settled, root, [], max(_SMALLEST_SHARE, len(keys) / num_all))
+        elif len(keys) == 1:
             refusal = Refusal("ProcessDied", f"{len(ended)} processes ended while the model had only this row")
             if any(intent.timed_out for intent in ended):
                 refusal = Refusal("TimedOut", "the model did not answer in time when it had only this row")
-            self._commit([_Outcome(items[0], items[0].positions[0], refusal)], root, lost)
+            self._commit([_Outcome(items[0], items[0].positions[0], refusal)], root, [])
         else:
             for half in _halves(items):
-                self._isolate(half, root, lost, num_all)
+                self._isolate(half, settled, root, lost, num_all)
+
+    def _count_lost(self, lost: list[Intent]) -> None:
+        """Record attempts as lost once all their rows are settled; until then they are what tells the suspects."""
+        self._store.commit_nothing(
+            CommitRecord(
+                id=f"lost-{digest_keys([intent.id for intent in lost])}",
+                run=self._run,
+                lost_attempts=len(lost),
+                lost_rows=sum(intent.num_rows for intent in lost),
+            )
+        )
+        for intent in lost:
+            self._intents.end(intent)
 
     @contextmanager
     def _watched(self, intent: Intent, share: float) -> Iterator[None]:
@@ -212,7 +224,8 @@ class PayOnce:
                 )
                 return [_Outcome(items[0], items[0].positions[0], refusal)]
             if out_of_memory and len(items) > 1:
-                self._limit = max(1, len(items) // 2)
+                self._limit = len(items) // 2
+                return self._compute(items)
         return [outcome for half in _halves(items) for outcome in self._compute_or_halve(half)]
 
     def _commit(self, outcomes: list[_Outcome], root: str, lost: list[Intent]) -> None:

@@ -1,7 +1,7 @@
 # Every command of the project. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test teachers evidence tiny-imagenet bench clean
+.PHONY: help setup demo lint test teachers evidence tiny-imagenet bench chaos chaos-captioning clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -44,8 +44,15 @@ tiny-imagenet: setup ## the line on photographs; TINY_IMAGENET=folder with the l
 		--execution jobs/executions/laptop.yaml
 
 bench: setup ## every figure that we claim, against its peer, in the same run
-	@set -e; for file in benchmarks/[a-z]*.py; do \
+	@set -e; for file in $$(ls benchmarks/[a-z]*.py | grep -v /chaos_); do \
 		echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; done
+
+KILLS ?= 50
+
+chaos: chaos-captioning ## every chaos suite
+
+chaos-captioning: setup ## captioning under KILLS random kills of actors, driver and raylet; resumes round by round
+	$(BIN)/python -m benchmarks.chaos_captioning --kills "$(KILLS)"
 
 clean: ## remove build files and caches; the environment and runs/ stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

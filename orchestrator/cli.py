@@ -94,8 +94,9 @@ def _stage_command(stage: str, text: str) -> None:
 
 
 for _name, _text in {
-    "run": "The whole line: index, caption, embed, shard, sweep, train, evaluate, report. Finished parts are reused.",
+    "run": "The line: index, describe, caption, embed, shard, sweep, train, evaluate, report. Reuses what is made.",
     "index": "List, hash and check the images; quarantine the bad ones.",
+    "describe": "Let a language model describe the classes, where a text source asks for it.",
     "caption": "Caption the images with the VLM; only what the store lacks is computed.",
     "embed": "Embed captions and images with the frozen encoders.",
     "sweep": "Search loss weights, temperatures and adaptor depth for one arm.",

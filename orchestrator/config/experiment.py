@@ -3,15 +3,21 @@
 Holds settings and what is derived from them. Reads and writes nothing.
 """
 
+import re
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from orchestrator.captioners import CaptionerSettings
-from orchestrator.captioners.prompts import resolve_prompts
-from orchestrator.captioners.texts import CaptionText, TextSettings
-from orchestrator.datasets import DatasetSettings
-from orchestrator.errors import ConfigError
+from orchestrator.captioners.prompts import (
+    CLASS_FIELD,
+    custom_prompt_problems,
+    expand_prompts,
+    resolve_prompts,
+    unknown_prompts,
+)
+from orchestrator.captioners.texts import CaptionText, ClassTextSettings, TextSettings, WrittenDescriptionText
+from orchestrator.datasets import DatasetSettings, ListFileSettings
 from orchestrator.frozen import Frozen
 from orchestrator.losses import LossSettings
 from orchestrator.students import StudentSettings
@@ -33,7 +39,10 @@ class SweepReference(Frozen):
 class Experiment(Frozen):
     """One experiment sheet, `jobs/experiments/*.yaml`.
 
-    `texts` is the catalogue of text sources that are embedded; `text_sources` names those the text loss reads.
+    `prompts` names prompts or sets of them (G+T12); `texts` is the catalogue of text sources that are embedded, and
+    `text_sources` names those the text loss reads (docs/texts.md). `class_text` is what stands for a class in the image
+    teacher's logits; null takes the data set's description, else "a photo of a NAME.". `describer` writes descriptions
+    of classes where a source asks for them; null is the captioner.
     `arms` are variants of this very experiment, each a mapping of dotted paths to values; the first one is the baseline
     of the report.
     """
@@ -47,6 +56,8 @@ class Experiment(Frozen):
     caption_splits: tuple[str, ...] = ("train",)
     texts: dict[str, TextSettings] = Field(default_factory=dict)
     text_sources: tuple[str, ...] = ()
+    class_text: ClassTextSettings | None = None
+    describer: CaptionerSettings | None = None
     text_encoder: EncoderSettings
     image_teacher: EncoderSettings | None = None
     image_size: int = Field(default=64, ge=16, le=1024, description="side of the student's images, pixels")
@@ -62,16 +73,24 @@ class Experiment(Frozen):
     def _null_removes_a_loss(cls, value: Any) -> Any:
         return {name: loss for name, loss in value.items() if loss is not None} if isinstance(value, dict) else value
 
+    @field_validator("custom_prompts")
+    @classmethod
+    def _prompts_can_be_asked(cls, value: dict[str, str]) -> dict[str, str]:
+        if problems := custom_prompt_problems(value):
+            raise ValueError("; ".join(problems))
+        return value
+
     @model_validator(mode="after")
     def _references_hold(self) -> Self:
-        problems = []
-        try:
-            resolve_prompts(self.prompts, self.custom_prompts)
-        except ConfigError as error:
-            problems.append(str(error))
+        problems = unknown_prompts(self.prompts, self.custom_prompts)
+        asked = expand_prompts(self.prompts)
         for name, text in self.texts.items():
-            if isinstance(text, CaptionText) and text.prompt not in self.prompts:
-                problems.append(f"texts.{name}.prompt: {text.prompt} is not among prompts ({', '.join(self.prompts)})")
+            if name == "image_id" or not re.fullmatch(NAME_PATTERN, name):
+                problems.append(f"texts.{name}: no name of a text source (small letters, digits, _ and -)")
+            for prompt in text.prompts() if isinstance(text, CaptionText) else ():
+                if prompt not in asked:
+                    problems.append(f"texts.{name}.prompt: {prompt} is not among prompts ({', '.join(self.prompts)})")
+        problems += self._nameless_classes()
         for name in self.text_sources:
             if name not in self.texts:
                 problems.append(f"text_sources: {name} is not among texts ({', '.join(self.texts)})")
@@ -87,6 +106,27 @@ class Experiment(Frozen):
             raise ValueError("; ".join(problems))
         return self
 
+    def _nameless_classes(self) -> list[str]:
+        """What would put the name of a class into a text although the data set knows no names."""
+        if not isinstance(self.dataset, ListFileSettings) or self.dataset.class_names is not None:
+            return []
+        unknown = unknown_prompts(self.prompts, self.custom_prompts)
+        asked = {} if unknown else self.prompt_texts()
+        naming = [f"prompts: {name}" for name, text in asked.items() if CLASS_FIELD in text]
+        naming += [f"texts.{name}" for name, text in self.texts.items() if text.names_classes]
+        naming += ["class_text"] if self.class_text is not None and self.class_text.names_classes else []
+        return [f"{what} needs the names of the classes, and the data set has none; set dataset.class_names"
+                for what in naming]  # fmt: skip
+
     def prompt_texts(self) -> dict[str, str]:
-        """Prompt name -> text with {class} still in it."""
+        """Prompt name -> text with {class} still in it, sets replaced by their prompts."""
         return resolve_prompts(self.prompts, self.custom_prompts)
+
+    def description_levels(self) -> tuple[str, ...]:
+        """The levels of detail at which a source asks for written descriptions of the classes."""
+        sources = [*self.texts.values(), self.class_text]
+        return tuple(dict.fromkeys(text.level for text in sources if isinstance(text, WrittenDescriptionText)))
+
+    def describer_settings(self) -> CaptionerSettings:
+        """Who writes the descriptions of classes."""
+        return self.describer or self.captioner

@@ -1,8 +1,8 @@
 """Stage `embed`: the embeddings of an experiment's texts and images, as a view over the content-addressed stores.
 
 Reads index and captions; commits missing embeddings; writes memory-mappable arrays that training reads:
-`text_vectors.npy` [T, e] of the unique texts, `text_rows.parquet` (one column of row numbers per text source),
-`image_vectors.npy` [N, D] of the training images, `class_vectors.npy` [C, e]. Knows nothing of losses.
+`text_vectors.npy` [T, e] of the unique texts (or groups of texts), `text_rows.parquet` (one column of row numbers per
+text source), `image_vectors.npy` [N, D] of the training images, `class_vectors.npy` [C, e]. Knows nothing of losses.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +26,10 @@ from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.executors.pay_once import PayOnce, Row
 from orchestrator.executors.protocol import TableFunction
 from orchestrator.frozen import Frozen
-from orchestrator.stages import caption, index
+from orchestrator.stages import caption, describe, index
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.teacher_rows import ADDRESS, Job, chunked, fetch_images, image_of, make_rows, open_store
-from orchestrator.stages.texts import class_texts, texts_of
+from orchestrator.stages.texts import class_texts, texts_in, texts_of, vectors_of_groups
 from orchestrator.teachers import EncoderSettings
 
 Vectors = npt.NDArray[np.float32]
@@ -90,11 +90,12 @@ class EmbeddingFunction:
 
 
 def plan(context: Context, parents: Mapping[str, Plan]) -> Plan:
-    """The view depends on index, captions, the text sources and the encoders' identities."""
+    """The view depends on index, captions, written descriptions, the text sources and the encoders' identities."""
     experiment = context.experiment
     teacher = experiment.image_teacher
     settings = {
-        "texts": {name: text.model_dump(mode="json") for name, text in experiment.texts.items()},
+        "texts": {name: text.identity() for name, text in experiment.texts.items()},
+        "class_text": experiment.class_text and experiment.class_text.identity(),
         "text_encoder": experiment.text_encoder.identity(),
         "image_teacher": teacher and {**teacher.identity(), "logit_scale": teacher.logit_scale},
     }
@@ -111,16 +112,21 @@ def make(context: Context, parents: Mapping[str, Plan]) -> Plan:
         data = index.load(context)
         train = data.images.filter(pc.equal(data.images["split"], vocabulary.SPLIT_TRAIN))
         captions = read_table(parents["caption"].folder / caption.CAPTIONS)
-        sources = {name: texts_of(text, train, data.classes, captions) for name, text in experiment.texts.items()}
-        unique = list(dict.fromkeys(text for texts in sources.values() for text in texts if text is not None))
+        written = describe.load(parents)
+        sources = {
+            name: texts_of(text, train, data.classes, captions, written) for name, text in experiment.texts.items()
+        }
+        groups = list(dict.fromkeys(group for found in sources.values() for group in found if group is not None))
+        of_classes = class_texts(data.classes, experiment.class_text, written)
+        unique, class_unique = texts_in(groups), texts_in(of_classes)
         counts: Counts = {"texts": len(unique)}
         # With one encoder for both, one pool of actors embeds the class texts too.
         shared = experiment.image_teacher == experiment.text_encoder
-        wanted = [*(unique or [""]), *(class_texts(data.classes) if shared else [])]
+        wanted = [*(unique or [""]), *(class_unique if shared else [])]
         vectors, counts["texts_embedded"] = _embed_texts(context, wanted)
-        _save(folder / "text_vectors.npy", vectors[: len(unique or [""])])
-        rows = {text: row for row, text in enumerate(unique)}
-        columns = {name: [-1 if text is None else rows[text] for text in texts] for name, texts in sources.items()}
+        _save(folder / "text_vectors.npy", vectors_of_groups(groups or [("",)], wanted, vectors))
+        rows = {group: row for row, group in enumerate(groups)}
+        columns = {name: [-1 if group is None else rows[group] for group in found] for name, found in sources.items()}
         write_table(folder / "text_rows.parquet", pa.table({"image_id": train["image_id"], **columns}))
         metrics: dict[str, float] = {}
         scale = 0.0
@@ -128,7 +134,8 @@ def make(context: Context, parents: Mapping[str, Plan]) -> Plan:
             scale = experiment.image_teacher.logit_scale
             images, counts["images_embedded"] = _embed_images(context, data.images)
             counts["images"] = data.images.num_rows
-            class_vectors, _ = _embed_texts(context, class_texts(data.classes), encoder=experiment.image_teacher)
+            found, _ = _embed_texts(context, class_unique, encoder=experiment.image_teacher)
+            class_vectors = vectors_of_groups(of_classes, class_unique, found)
             in_train = np.array(data.images["split"].to_pylist()) == vocabulary.SPLIT_TRAIN
             _save(folder / "image_vectors.npy", images[in_train])
             _save(folder / "class_vectors.npy", class_vectors)

@@ -1,17 +1,17 @@
 """The whole line, the file to read first: index -> captions -> embeddings -> shards -> sweep -> students -> report.
 
-Each stage reads artifacts, writes one, and is reused when nothing that determines it has changed. Knows the order and
-nothing else.
+Each stage reads artifacts, writes one, and is reused when nothing that determines it has changed. Two are there only
+where the experiment asks for them: descriptions of classes, and the sweep. Knows the order and nothing else.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.artifacts.manifest import Status
-from orchestrator.stages import caption, embed, evaluate, index, report, shard, sweep, train
+from orchestrator.stages import caption, describe, embed, evaluate, index, report, shard, sweep, train
 from orchestrator.stages.context import Context, Plan
 
-STAGES = ("index", "caption", "embed", "shard", "sweep", "train", "evaluate", "report")
+STAGES = ("index", "describe", "caption", "embed", "shard", "sweep", "train", "evaluate", "report")
 
 
 def run(context: Context, until: str) -> dict[str, Plan]:
@@ -19,10 +19,12 @@ def run(context: Context, until: str) -> dict[str, Plan]:
     experiment = context.experiment
     wanted = STAGES[: STAGES.index(until) + 1]
     plans: dict[str, Plan] = {"index": index.make(context)}
+    if "describe" in wanted and (described := describe.plan(context, plans["index"])) is not None:
+        plans["describe"] = describe.make(context, described)
     if "caption" in wanted:
         plans["caption"] = caption.make(context, plans["index"])
     if "embed" in wanted:
-        plans["embed"] = embed.make(context, {name: plans[name] for name in ("index", "caption")})
+        plans["embed"] = embed.make(context, _read_by_embed(plans))
     if "shard" in wanted:
         plans["shard"] = shard.make(context, plans["index"])
     best: dict[str, dict[str, Any]] = {}
@@ -44,10 +46,16 @@ def run(context: Context, until: str) -> dict[str, Plan]:
 def plan_data(context: Context) -> dict[str, Plan]:
     """The plans of everything that students read."""
     plans: dict[str, Plan] = {"index": index.plan(context)}
+    if (described := describe.plan(context, plans["index"])) is not None:
+        plans["describe"] = described
     plans["caption"] = caption.plan(context, plans["index"])
-    plans["embed"] = embed.plan(context, {name: plans[name] for name in ("index", "caption")})
+    plans["embed"] = embed.plan(context, _read_by_embed(plans))
     plans["shard"] = shard.plan(context, plans["index"])
     return plans
+
+
+def _read_by_embed(plans: Mapping[str, Plan]) -> dict[str, Plan]:
+    return {name: plans[name] for name in ("index", "describe", "caption") if name in plans}
 
 
 def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:
@@ -58,7 +66,7 @@ def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:
     wanted = STAGES[: STAGES.index(until) + 1]
     plans = plan_data(context)
     rows: list[tuple[str, str, str]] = [
-        (name, *told(context, plans[name])) for name in ("index", "caption", "embed", "shard") if name in wanted
+        (name, *told(context, planned)) for name, planned in plans.items() if name in wanted
     ]
     best: Mapping[str, Any] | None = {}
     if "sweep" in wanted and (planned := sweep.plan(context, plans)) is not None:

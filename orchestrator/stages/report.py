@@ -84,7 +84,7 @@ def collect(context: Context, plans: Mapping[str, Plan]) -> ReportData:
     notes = []
     if embedded is not None and "report/all" in embedded.metrics:
         notes.append(
-            "The image teacher, zero-shot by the class descriptions, reaches "
+            "The image teacher, zero-shot by the texts of the classes, reaches "
             f"{100 * embedded.metrics['report/all']:.1f} % on the report split and "
             f"{100 * embedded.metrics['select/all']:.1f} % on the selection split."
         )

@@ -1,59 +1,82 @@
-"""The text of each training image from each text source, and the text of each class.
+"""The texts of each training image from each source, the texts of each class, and the embeddings of groups of texts.
 
 Reads tables it is given. Knows nothing of encoders or of stores.
 """
 
-import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from orchestrator.captioners.texts import CaptionText, ClassNameText, OracleText, TextSettings
-from orchestrator.errors import DataError
+from orchestrator.artifacts.fingerprint import digest_bytes
+from orchestrator.captioners.texts import ClassTextSource, DrawnVector, Group, TextMaterial, TextSource
+from orchestrator.captioners.texts.caption import permuted
+
+__all__ = ["class_texts", "permuted", "texts_in", "texts_of", "vectors_of_groups"]
+
+Vectors = npt.NDArray[np.float32]
+_BLOCK = 1024  # groups averaged at once: with 80 texts of 768 numbers each, half a GiB
 
 
-def texts_of(settings: TextSettings, train: pa.Table, classes: pa.Table, captions: pa.Table) -> Sequence[str | None]:
-    """The text of each training image from one source; None where there is none (a quarantined caption).
+def texts_of(
+    settings: TextSource, train: pa.Table, classes: pa.Table, captions: pa.Table, descriptions: pa.Table | None = None
+) -> Sequence[Group | None]:
+    """The group of texts of each training image from one source; None where there is none (a quarantined caption).
 
     Raises:
-        DataError: the data set has no true descriptions, or no class descriptions.
+        DataError: the data set, or a file that the source names, does not hold what the source is made of.
     """
-    labels = train["label"].to_pylist()
-    if isinstance(settings, CaptionText):
-        chosen = captions.filter(pc.equal(captions["prompt"], settings.prompt))
-        by_image = dict(zip(chosen["image_id"].to_pylist(), chosen["caption"].to_pylist(), strict=True))
-        texts = [by_image.get(name) for name in train["image_id"].to_pylist()]
-        return permuted(texts, labels, settings.permute, settings.permute_seed)
-    if isinstance(settings, ClassNameText):
-        names = classes["name"].to_pylist()
-        return [settings.template.replace("{class}", names[label]) for label in labels]
-    source = train["oracle_caption"] if isinstance(settings, OracleText) else classes["description"]
-    if source.null_count:
-        raise DataError(
-            f"texts of kind {settings.kind}: the data set does not know them", expected="another kind of text"
-        )
-    return list(source.to_pylist()) if isinstance(settings, OracleText) else [source[label].as_py() for label in labels]
+    return settings.texts_of_images(TextMaterial(train, classes, captions, descriptions))
 
 
-def permuted(texts: list[str | None], labels: list[int], permute: str, seed: int) -> list[str | None]:
-    """The control arms: every image gets the caption of another, drawn over the whole set or within its class."""
-    if permute == "none":
-        return texts
-    groups: dict[int, list[int]] = {}
-    for row, label in enumerate(labels):
-        groups.setdefault(label if permute == "within_class" else 0, []).append(row)
-    generator = random.Random(seed)
-    result = list(texts)
-    for members in groups.values():
-        shuffled = members.copy()
-        generator.shuffle(shuffled)
-        for target, origin in zip(members, shuffled, strict=True):
-            result[target] = texts[origin]
+def class_texts(
+    classes: pa.Table, settings: ClassTextSource | None = None, descriptions: pa.Table | None = None
+) -> list[Group]:
+    """The texts that stand for each class in the teacher's logits; by default its description, else its name.
+
+    Raises:
+        DataError: see `texts_of`.
+    """
+    if settings is not None:
+        return settings.texts_of_classes(classes, descriptions)
+    rows = zip(classes["name"].to_pylist(), classes["description"].to_pylist(), strict=True)
+    return [(description or f"a photo of a {name}.",) for name, description in rows]
+
+
+def texts_in(groups: Iterable[Group | None]) -> list[str]:
+    """Every text of the groups once, in order of first appearance."""
+    named = (group for group in groups if isinstance(group, tuple))
+    return list(dict.fromkeys(text for group in named for text in group))
+
+
+def vectors_of_groups(groups: Sequence[Group], texts: Sequence[str], vectors: Vectors) -> Vectors:
+    """One unit vector for each group [G, e]: its only text's, bit for bit, or the mean of its texts' made unit again.
+
+    Args:
+        texts: every text of the groups.
+        vectors: [T, e] their unit embeddings, in the same order; at least one row, which tells e.
+
+    Drawn vectors are uniform on the sphere. A mean of length zero stays zero (methods 0.1).
+    """
+    row = {text: position for position, text in enumerate(texts)}
+    result = np.zeros((len(groups), vectors.shape[1]), np.float32)
+    several: list[tuple[int, list[int]]] = []
+    for position, group in enumerate(groups):
+        if isinstance(group, DrawnVector):
+            name = int(digest_bytes(group.name.encode()), 16)
+            result[position] = _unit(np.random.default_rng([group.seed, name]).standard_normal((vectors.shape[1],)))
+        elif len(group) == 1:
+            result[position] = vectors[row[group[0]]]
+        else:
+            several.append((position, [row[text] for text in group]))
+    for start in range(0, len(several), _BLOCK):
+        positions, members = zip(*several[start : start + _BLOCK], strict=True)
+        starts = np.cumsum([0, *map(len, members[:-1])])
+        gathered = vectors[np.concatenate(members)].astype(np.float64)
+        result[list(positions)] = _unit(np.add.reduceat(gathered, starts, axis=0))  # the sum points where the mean does
     return result
 
 
-def class_texts(classes: pa.Table) -> list[str]:
-    """The text that stands for each class in the teacher's logits: its description, else its name in a template."""
-    rows = zip(classes["name"].to_pylist(), classes["description"].to_pylist(), strict=True)
-    return [description or f"a photo of a {name}." for name, description in rows]
+def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12))

@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from orchestrator.captioners import CaptionerSettings
+from orchestrator.captioners.texts import TextSettings
 from orchestrator.datasets import DatasetSettings
 from orchestrator.losses import LossSettings
 from orchestrator.students import StudentSettings, TimmStudentSettings
@@ -16,7 +17,15 @@ from orchestrator.teachers import EncoderSettings
 SAMPLES: dict[type, dict[str, Any]] = {  # members whose settings have no defaults for everything
     TimmStudentSettings: {"name": "test_byobnet"},
 }
-REQUIRED = {"image_folder": {"root": "x"}, "list_file": {"root": "x", "lists": {"train": "x"}}, "timm": {"name": "x"}}
+REQUIRED: dict[str, dict[str, Any]] = {
+    "image_folder": {"root": "x"},
+    "list_file": {"root": "x", "lists": {"train": "x"}},
+    "timm": {"name": "x"},
+    "caption": {"prompt": "general"},
+    "description_files": {"labels": "x"},
+    "sentences": {"file": "x"},
+    "human_captions": {"files": ["x"]},
+}
 
 
 def members(union: Any) -> list[Any]:
@@ -29,7 +38,7 @@ def built(kind: Any) -> Any:
     return kind(**SAMPLES.get(kind, {}))
 
 
-UNIONS = (CaptionerSettings, EncoderSettings, StudentSettings, LossSettings, DatasetSettings)
+UNIONS = (CaptionerSettings, EncoderSettings, StudentSettings, LossSettings, DatasetSettings, TextSettings)
 SETTINGS = [kind for union in UNIONS for kind in members(union)]
 each_student = pytest.mark.parametrize("kind", members(StudentSettings), ids=lambda kind: kind.__name__)
 

@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,18 @@ from orchestrator.config.execution import (
     TrialSettings,
     WorkerSettings,
 )
-from orchestrator.config.load import validate
-from orchestrator.errors import ConfigError
+from orchestrator.config.load import load_experiment, validate
+from orchestrator.errors import ConfigError, DataError
 from orchestrator.executors.micro_batches import MicroBatchWriter
 from orchestrator.executors.protocol import SweepJob, TrialResult
 from orchestrator.on_ray.executor import RayExecutor
 from orchestrator.search.space import SearchSpace
-from orchestrator.stages import caption
+from orchestrator.stages import caption, describe, index
 from orchestrator.tracking import TrackingSettings
 from orchestrator.training.run import HISTORY, STUDENT, read_result, train
 from tests.on_ray.placement import PlacementWorker
 from tests.on_ray.processes import our_ray_workers
-from tests.smoke_line import SmokeLine, make_smoke_line
+from tests.smoke_line import SMOKE, SmokeLine, make_smoke_line, quiet_context
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 30.0
@@ -133,6 +134,26 @@ def test_captions_through_ray_equal_those_in_process(
     totals, num_rows = [store.totals() for store in stores], len(stores[0].keys())
     assert totals[0]["model_rows"] == totals[1]["model_rows"] == num_rows
     assert totals[0]["commits"] == totals[0]["forwards"] == math.ceil(num_rows / 2 / 16)  # two prompts in one visit
+
+
+def test_descriptions_through_ray_equal_those_in_process_and_refusals_come_back_in_words(
+    executor: RayExecutor, tmp_path: Path
+) -> None:
+    overrides = ["texts.short={kind: written_description}"]
+    alone = quiet_context(load_experiment(SMOKE, overrides), tmp_path / "alone")
+    on_ray = replace(quiet_context(alone.experiment, tmp_path / "ray"), open_executor=lambda: executor)
+    tables = []
+    for context in (alone, on_ray):
+        planned = describe.plan(context, index.make(context))
+        assert planned is not None
+        tables.append(read_table(describe.make(context, planned).folder / describe.DESCRIPTIONS))
+    assert tables[0].equals(tables[1])
+    empty = load_experiment(SMOKE, [*overrides, 'describer={kind: constant, text: " "}'])
+    refused = replace(on_ray, experiment=empty)
+    planned = describe.plan(refused, index.make(refused))
+    assert planned is not None
+    with pytest.raises(DataError, match="6 of 6 descriptions were not written: 'Use a single sentence"):
+        describe.make(refused, planned)
 
 
 def test_students_trained_side_by_side_are_those_trained_in_process_and_an_error_costs_one(

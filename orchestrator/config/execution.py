@@ -67,6 +67,14 @@ class ClusterSettings(Frozen):
     object_store_mib: int | None = Field(default=None, ge=80)
 
 
+class PriceSettings(Frozen):
+    """What things cost, in USD, for `orchestrator plan`; null: not told. Endpoints carry their own token prices."""
+
+    gpu_hour_usd: float | None = Field(default=None, ge=0)
+    cpu_hour_usd: float | None = Field(default=None, ge=0)
+    storage_gib_month_usd: float | None = Field(default=None, ge=0)
+
+
 class Execution(Frozen):
     """One execution sheet, `jobs/executions/*.yaml`."""
 
@@ -84,3 +92,4 @@ class Execution(Frozen):
     training: WorkerSettings = WorkerSettings()
     trials: TrialSettings = TrialSettings()
     tracking: TrackingSettings = TrackingSettings()
+    prices: PriceSettings = PriceSettings()

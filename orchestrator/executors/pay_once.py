@@ -100,7 +100,8 @@ class PayOnce:
         self._started = 0.0
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        """Commit what is missing of a micro-batch; returns one receipt: rows done, refused, reused."""
+        """Commit what is missing of a micro-batch; returns one receipt: rows done, refused, reused, and seconds."""
+        begun = time.monotonic()
         items = [_Item(row, list(range(len(row["keys"])))) for row in rows.to_pylist()]
         planned = [key for item in items for key in item.keys]
         root = digest_keys(planned)
@@ -114,8 +115,8 @@ class PayOnce:
             else:
                 self._isolate(items, settled, root, lost, len(planned))
                 self._count_lost(lost)
-        reused = len(planned) - self._done - self._refused
-        return pa.table({"done": [self._done], "refused": [self._refused], "reused": [reused]})
+        receipt = {"done": self._done, "refused": self._refused, "reused": len(planned) - self._done - self._refused}
+        return pa.Table.from_pylist([{**receipt, "seconds": time.monotonic() - begun}])
 
     def _prepare(self, items: list[_Item]) -> tuple[list[_Item], list[_Outcome]]:
         good, bad = [], []

@@ -4,7 +4,7 @@ Reads the index; lets the engine commit missing captions to the store; writes `c
 none to `quarantine.parquet`. Knows nothing of how the engine runs its workers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from orchestrator.executors.pay_once import PayOnce, Row
 from orchestrator.executors.protocol import TableFunction
 from orchestrator.frozen import Frozen
 from orchestrator.stages.context import Context, Counts, Plan
-from orchestrator.stages.teacher_rows import ADDRESS, Job, by_image, fetch_images, image_of, make_rows, open_store
+from orchestrator.stages.image_rows import ADDRESS, by_image, fetch_images, image_of
+from orchestrator.stages.teacher_rows import Job, make_rows, open_store
 
 CAPTIONS, QUARANTINE = "captions.parquet", "quarantine.parquet"
 CHUNK_IMAGES = 1 << 16
@@ -130,23 +131,27 @@ def caption_store(context: Context) -> TeacherStore:
     return open_store(context, "captions", f"{captioner.label()}-{fingerprint(captioner.identity())[:8]}")
 
 
+def job(context: Context, index: Path) -> Job:
+    """The captions that the experiment wants of the images of a finished index."""
+    store, pool, captioner = caption_store(context), context.execution.captioning, context.experiment.captioner
+
+    def open_worker(run: str, known: tuple[str, ...]) -> CaptionWorker:
+        return CaptionWorker(
+            captioner=captioner, store=store.folder.uri, run=run, known=known, timeout_s=pool.timeout_s
+        )
+
+    chunks = partial(wanted_rows, context, index)
+    return Job("caption", "captions", store, chunks, by_image(["prompt_text"]), ITEM_SCHEMA, open_worker, pool)
+
+
 def make(context: Context, parent: Plan) -> Plan:
     """Make or reuse the captions; only rows missing from the store go through the model."""
     planned = plan(context, parent)
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
-        store, pool = caption_store(context), context.execution.captioning
-
-        def open_worker(run: str, known: tuple[str, ...]) -> CaptionWorker:
-            return CaptionWorker(
-                captioner=context.experiment.captioner, store=store.folder.uri, run=run, known=known,
-                timeout_s=pool.timeout_s,
-            )  # fmt: skip
-
-        chunks = partial(wanted_rows, context, parent.folder)
-        job = Job("caption", "captions", store, chunks, by_image(["prompt_text"]), ITEM_SCHEMA, open_worker, pool)
-        account, refused = make_rows(context, job, folder)
-        _write_view(folder, store, chunks(), refused)
+        wanted = job(context, parent.folder)
+        account, refused = make_rows(context, wanted, folder)
+        _write_view(folder, wanted.store, wanted.chunks(), refused)
         if account.asked == account.quarantined:
             raise ArtifactError("no caption was made", expected="captions", remedy=f"see {folder / QUARANTINE}")
         return account.counts(), {}
@@ -155,7 +160,7 @@ def make(context: Context, parent: Plan) -> Plan:
     return planned
 
 
-def _write_view(folder: Path, store: TeacherStore, chunks: Iterator[pa.Table], refused: set[str]) -> None:
+def _write_view(folder: Path, store: TeacherStore, chunks: Iterable[pa.Table], refused: set[str]) -> None:
     """Write the captions in the order wanted, and the rows that have none, chunk by chunk."""
     reasons = store.refused(sorted(refused)) if refused else None
     bad: list[pa.Table] = []

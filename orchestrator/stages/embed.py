@@ -28,7 +28,8 @@ from orchestrator.executors.protocol import TableFunction
 from orchestrator.frozen import Frozen
 from orchestrator.stages import caption, describe, index
 from orchestrator.stages.context import Context, Counts, Plan
-from orchestrator.stages.teacher_rows import ADDRESS, Job, chunked, fetch_images, image_of, make_rows, open_store
+from orchestrator.stages.image_rows import ADDRESS, fetch_images, image_of
+from orchestrator.stages.teacher_rows import Job, chunked, make_rows, open_store
 from orchestrator.stages.texts import class_texts, texts_in, texts_of, vectors_of_groups
 from orchestrator.teachers import EncoderSettings
 

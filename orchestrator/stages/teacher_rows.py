@@ -4,33 +4,31 @@ Reads and writes teacher stores through the engine; writes its plan beside the a
 what the rows hold.
 """
 
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from orchestrator.artifacts.compaction import MAX_PARTS, compact
 from orchestrator.artifacts.folder import Folder
+from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.artifacts.teacher_store import KEY, TeacherStore
 from orchestrator.config.execution import ActorPoolSettings
-from orchestrator.datasets.index import content_hash, decode_rgb, read_image_bytes
-from orchestrator.errors import ArtifactError, DataError
+from orchestrator.errors import ArtifactError
 from orchestrator.executors.micro_batches import MicroBatchWriter
-from orchestrator.executors.pay_once import Row
 from orchestrator.executors.protocol import PLACEMENT, TableWorker
 from orchestrator.stages.context import Context
 
-PLAN = "plan.arrow"
+PLAN, PREDICTIONS = "plan.arrow", "predictions.json"
 _COMPACT_EVERY = 64  # receipts between two looks at the number of parts
 _MIN_ROWS_FOR_EARLY_STOP = 200
-ADDRESS = {"path": pa.string(), "offset": pa.int64(), "size": pa.int64(), "content_hash": pa.string()}
 
 
 def open_store(context: Context, kind: str, name: str) -> TeacherStore:
@@ -92,10 +90,12 @@ def make_rows(context: Context, job: Job, folder: Path) -> tuple[Account, set[st
     known = tuple(name for _, name in job.store.files())
     account = Account()
     try:
-        planned_rows = _write_plan(job, plan, account)
+        planned_rows = write_plan(job, plan, account)
         done = skipped = 0
+        seconds = 0.0
         if planned_rows:
-            done, skipped = _run(context, job, plan, planned_rows, known, account.asked)
+            ran = run_plan(context, job, plan, planned_rows, known, account.asked)
+            done, skipped, seconds = ran.done, planned_rows - ran.tried, ran.seconds
             compact(job.store)
     finally:
         plan.unlink(missing_ok=True)
@@ -105,6 +105,7 @@ def make_rows(context: Context, job: Job, folder: Path) -> tuple[Account, set[st
         wanted = pa.array(sorted(refused), pa.string())
         account.quarantined = sum(pc.sum(pc.is_in(chunk[KEY], value_set=wanted)).as_py() or 0 for chunk in job.chunks())
     failed = account.quarantined + account.skipped
+    _compare_with_prediction(context, job, account, seconds)
     if failed > job.pool.max_error_fraction * account.asked:
         told = ", ".join(f"{value:,} {name}" for name, value in account.counts().items())
         context.feedback.event(job.stage, f"{job.unit}: {told}")
@@ -147,7 +148,7 @@ class _SeenKeys:
         return mask
 
 
-def _write_plan(job: Job, path: Path, account: Account) -> int:
+def write_plan(job: Job, path: Path, account: Account) -> int:
     """Write the micro-batches of the missing rows; returns how many rows they have."""
     lacks = job.store.lacking()
     seen, planned = _SeenKeys(), 0
@@ -166,28 +167,46 @@ class _HopelessError(Exception):
     """So many rows have failed that the command must fail: the rest is not paid for."""
 
 
-def _run(context: Context, job: Job, plan: Path, planned: int, known: tuple[str, ...], asked: int) -> tuple[int, int]:
-    """Let the engine make the planned rows; returns how many were made, and how many were not tried."""
+@dataclass
+class Ran:
+    """What came back from the engine.
+
+    Attributes:
+        tried: rows that were done, refused, or found to be there.
+        seconds: from the moment the engine was ready to the last receipt.
+        receipts: for each micro-batch: (seconds after the start, seconds it took, where).
+    """
+
+    done: int = 0
+    refused: int = 0
+    tried: int = 0
+    seconds: float = 0.0
+    receipts: list[tuple[float, float, str]] = field(default_factory=list)
+
+
+def run_plan(context: Context, job: Job, plan: Path, planned: int, known: tuple[str, ...], asked: int) -> Ran:
+    """Let the engine make the planned rows."""
     run = uuid.uuid4().hex
     worker = job.open_worker(run, known)
+    executor = context.executor
     many = f" with {job.pool.num_actors} actors" if context.execution.engine != "in_process" else ""
     context.feedback.event(job.stage, f"{planned:,} {job.unit} to make{many}")
-    done = refused = tried = receipts = 0
-    placed: Counter[str] = Counter()
+    ran = Ran()
     allowed = max(_MIN_ROWS_FOR_EARLY_STOP, job.pool.max_error_fraction * asked)
+    started = time.monotonic()
     with context.feedback.bar(job.stage, planned, job.unit) as advance:
 
         def on_receipt(receipt: pa.Table) -> None:
-            nonlocal done, refused, tried, receipts
-            if PLACEMENT in receipt.column_names:
-                placed.update(receipt[PLACEMENT].to_pylist())
             made, bad, there = (pc.sum(receipt[name]).as_py() for name in ("done", "refused", "reused"))
-            done, refused, tried = done + made, refused + bad, tried + made + bad + there
-            receipts += 1
-            advance(tried, f"{refused:,} quarantined" if refused else "")
-            if refused > allowed:
+            ran.done, ran.refused, ran.tried = ran.done + made, ran.refused + bad, ran.tried + made + bad + there
+            places = receipt[PLACEMENT].to_pylist() if PLACEMENT in receipt.column_names else [""] * receipt.num_rows
+            now = time.monotonic() - started
+            took = receipt["seconds"].to_pylist()
+            ran.receipts += [(now, seconds, place) for seconds, place in zip(took, places, strict=True)]
+            advance(ran.tried, f"{ran.refused:,} quarantined" if ran.refused else "")
+            if ran.refused > allowed:
                 raise _HopelessError
-            if receipts % _COMPACT_EVERY == 0 and job.store.num_parts() > MAX_PARTS:
+            if len(ran.receipts) % _COMPACT_EVERY == 0 and job.store.num_parts() > MAX_PARTS:
                 compact(job.store)
 
         def on_stall(reason: str) -> None:
@@ -197,69 +216,34 @@ def _run(context: Context, job: Job, plan: Path, planned: int, known: tuple[str,
             context.feedback.event(job.stage, f"waiting: {reason}{held}")
 
         try:
-            context.executor.map_table(plan, worker, job.pool, on_receipt, on_stall)
+            executor.map_table(plan, worker, job.pool, on_receipt, on_stall)
         except _HopelessError:
-            context.feedback.event(job.stage, f"stopped after {refused:,} failures; the rest is not paid for")
-    for place, micro_batches in sorted(placed.items()):
+            context.feedback.event(job.stage, f"stopped after {ran.refused:,} failures; the rest is not paid for")
+    ran.seconds = time.monotonic() - started
+    for place, micro_batches in sorted(Counter(place for _, _, place in ran.receipts if place).items()):
         context.feedback.event(job.stage, f"{micro_batches} micro-batches on {place}")
-    return done, planned - tried
+    return ran
 
 
-# --- images -----------------------------------------------------------------------------------------------------------
+def predictions_path(context: Context) -> Path:
+    """Where `orchestrator plan` leaves what it predicts, by unit."""
+    return context.folder / PREDICTIONS
 
 
-def fetch_images(rows: pa.Table) -> pa.Table:
-    """Add the images' compressed bytes as `data`; null where they cannot be read."""
-
-    def read(path: str, offset: int, size: int) -> bytes | None:
-        try:
-            return read_image_bytes(path, offset, size)
-        except (OSError, ValueError):
-            return None  # read once more where the error can be told
-
-    addresses = zip(*(rows[name].to_pylist() for name in ("path", "offset", "size")), strict=True)
-    return rows.append_column("data", pa.array([read(*address) for address in addresses], pa.large_binary()))
-
-
-class ChangedImageError(OSError):
-    """The bytes at an image's address are no longer those that were indexed (they may be again)."""
-
-
-def image_of(row: Row) -> Image.Image:
-    """The decoded image of a fetched row.
-
-    Raises:
-        OSError: it cannot be read, or is no longer the one that was indexed.
-        DataError: it cannot be decoded.
-    """
-    data = row["data"]
-    if data is None:
-        try:
-            data = read_image_bytes(row["path"], row["offset"], row["size"])
-        except DataError as error:
-            raise ChangedImageError(error.wrong) from error
-    if content_hash(data) != row["content_hash"]:
-        raise ChangedImageError("the image has changed since the index was made; make the index again")
-    return decode_rgb(data)
-
-
-def by_image(columns: Sequence[str]) -> Callable[[pa.Table], pa.Table]:
-    """Rows -> items: consecutive rows of one image become one item; `columns` and the keys become lists."""
-
-    def to_items(rows: pa.Table) -> pa.Table:
-        hashes = rows["content_hash"].to_pylist()
-        starts = [n for n in range(len(hashes)) if n == 0 or hashes[n] != hashes[n - 1]]
-        offsets = pa.array([*starts, len(hashes)], pa.int32())
-        first = rows.take(pa.array(starts, pa.int64()))
-        lists = {name: pa.ListArray.from_arrays(offsets, _flat(rows[name])) for name in columns}
-        keys = pa.ListArray.from_arrays(offsets, _flat(rows[KEY]))
-        return pa.table({**{name: first[name] for name in ADDRESS}, "keys": keys, **lists})
-
-    return to_items
-
-
-def _flat(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays(column.chunks) if column.num_chunks != 1 else column.chunk(0)
+def _compare_with_prediction(context: Context, job: Job, account: Account, seconds: float) -> None:
+    """Tell predicted and actual once, when the rows that a plan has predicted were made."""
+    path = predictions_path(context)
+    if not path.is_file() or not account.done:
+        return
+    predictions = read_json(path)
+    predicted = predictions.get(job.unit)
+    if predicted is None or "actual_s" in predicted or predicted["rows"] != account.done + account.quarantined:
+        return
+    predicted["actual_s"] = round(seconds, 2)
+    write_json(path, predictions)
+    off = predicted["seconds"] / seconds - 1
+    told = f"predicted {predicted['seconds']:.0f} s, took {seconds:.0f} s ({off:+.0%})"
+    context.feedback.event(job.stage, f"{job.unit}: {told}")
 
 
 def chunked(table: pa.Table, num_rows: int) -> Iterator[pa.Table]:

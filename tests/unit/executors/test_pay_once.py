@@ -27,6 +27,12 @@ def payer(store: TeacherStore, run: str = "run1", function: Faulty | None = None
     return PayOnce(store, run, (), function or Faulty(), None)
 
 
+def receipt(pay: PayOnce, *names: str, questions: int = 1) -> tuple[int, int, int]:
+    """(done, refused, reused) of a micro-batch."""
+    (told,) = pay(items(*names, questions=questions)).to_pylist()
+    return told["done"], told["refused"], told["reused"]
+
+
 def answers(store: TeacherStore, *names: str) -> list[str]:
     return list(store.read([key(name) for name in names], ["answer"])["answer"].to_pylist())
 
@@ -36,7 +42,7 @@ def reasons(store: TeacherStore) -> dict[str, tuple[str, bool]]:
 
 
 def test_a_micro_batch_is_one_commit_with_what_it_cost_and_leaves_no_intent(store: TeacherStore) -> None:
-    assert payer(store)(items("a", "b", questions=3)).to_pylist() == [{"done": 6, "refused": 0, "reused": 0}]
+    assert receipt(payer(store), "a", "b", questions=3) == (6, 0, 0)
     totals = store.totals()
     assert (totals["commits"], totals["done"], totals["forwards"], totals["model_rows"]) == (1, 6, 1, 6)
     assert store.read([key("b", 2), key("a", 0)], ["answer"])["answer"].to_pylist() == ["B 2", "A 0"]
@@ -47,11 +53,11 @@ def test_what_is_there_by_now_is_not_paid_again_by_a_retry_another_run_or_after_
     function = Faulty()
     pay = payer(store, function=function)
     pay(items(*GOOD))
-    assert pay(items(*GOOD)).to_pylist() == [{"done": 0, "refused": 0, "reused": 7}]
-    assert payer(store, "run2")(items(*GOOD)).to_pylist() == [{"done": 0, "refused": 0, "reused": 7}]
+    assert receipt(pay, *GOOD) == (0, 0, 7)
+    assert receipt(payer(store, "run2"), *GOOD) == (0, 0, 7)
     late = payer(store, "run3")
     compact(store)
-    assert late(items("new", *GOOD)).to_pylist() == [{"done": 1, "refused": 0, "reused": 7}]
+    assert receipt(late, "new", *GOOD) == (1, 0, 7)
     assert function.usage.counts["forwards"] == 1
     assert store.totals()["model_rows"] == 8
 
@@ -59,7 +65,7 @@ def test_what_is_there_by_now_is_not_paid_again_by_a_retry_another_run_or_after_
 @pytest.mark.parametrize("fault", ["damaged", "raises", "refused"])
 def test_a_bad_row_costs_itself_for_good_and_no_other(store: TeacherStore, fault: str) -> None:
     names = [*GOOD[:3], fault, *GOOD[3:]]
-    assert payer(store)(items(*names)).to_pylist() == [{"done": 7, "refused": 1, "reused": 0}]
+    assert receipt(payer(store), *names) == (7, 1, 0)
     assert answers(store, *GOOD) == [f"{name.upper()} 0" for name in GOOD]
     wanted = {"damaged": "ValueError", "raises": "KeyError", "refused": "Filtered"}[fault]
     assert reasons(store) == {key(fault): (wanted, False)}
@@ -72,7 +78,7 @@ def test_a_bad_row_costs_itself_for_good_and_no_other(store: TeacherStore, fault
 )
 def test_a_row_that_may_succeed_later_counts_as_missing(store: TeacherStore, fault: str, wanted: str) -> None:
     names = [fault, *GOOD]
-    assert payer(store)(items(*names)).to_pylist() == [{"done": 7, "refused": 1, "reused": 0}]
+    assert receipt(payer(store), *names) == (7, 1, 0)
     assert reasons(store) == {key(fault): (wanted, True)}
     assert store.missing([key(name) for name in names]) == [key(fault)]
 
@@ -84,8 +90,7 @@ def test_of_an_image_with_several_questions_only_the_bad_one_is_lost(store: Teac
                 raise RuntimeError("the third question")
             return super().compute(asked)
 
-    receipt = payer(store, function=OneBadQuestion())(items("a", "b", questions=4)).to_pylist()
-    assert receipt == [{"done": 6, "refused": 2, "reused": 0}]
+    assert receipt(payer(store, function=OneBadQuestion()), "a", "b", questions=4) == (6, 2, 0)
     assert set(reasons(store)) == {key("a", 2), key("b", 2)}
     assert store.read([key("b", 3)], ["answer"])["answer"].to_pylist() == ["B 3"]
 
@@ -93,7 +98,7 @@ def test_of_an_image_with_several_questions_only_the_bad_one_is_lost(store: Teac
 def test_when_memory_runs_out_the_micro_batch_is_halved_and_later_ones_begin_small(store: TeacherStore) -> None:
     function = Faulty(room=3)
     pay = payer(store, function=function)
-    assert pay(items(*GOOD)).to_pylist() == [{"done": 7, "refused": 0, "reused": 0}]
+    assert receipt(pay, *GOOD) == (7, 0, 0)
     first = function.usage.counts["forwards"]
     pay(items(*[f"{name}!" for name in GOOD]))
     assert function.usage.counts["forwards"] - first == 3  # 3, 3 and 1, none refused
@@ -135,7 +140,8 @@ def test_a_row_that_kills_its_process_is_isolated_by_halving_and_refused(store: 
     assert (totals["done"], totals["refused"]) == (7, 1)
     assert (totals["lost_attempts"], totals["lost_rows"]) == (5, 8 + 8 + 4 + 2 + 1)
     assert store.intents("").all() == []
-    assert json.loads(attempt(store, *names, run="run2").stdout) == [{"done": 0, "refused": 0, "reused": 8}]
+    (told,) = json.loads(attempt(store, *names, run="run2").stdout)
+    assert (told["done"], told["refused"], told["reused"]) == (0, 0, 8)
 
 
 def test_a_row_that_hangs_is_isolated_after_its_time_out_and_refused(store: TeacherStore) -> None:
@@ -151,11 +157,9 @@ def test_a_row_that_hangs_is_isolated_after_its_time_out_and_refused(store: Teac
 
 
 def test_one_death_is_anybodys_and_the_micro_batch_is_simply_tried_again(store: TeacherStore) -> None:
-    root = items("a", "b")
     keys = [key("a"), key("b")]
     assert attempt(store, "a", "kills").returncode == 9  # another micro-batch: no suspicion against this one
-    pay = payer(store, "run1")
-    assert pay(root).to_pylist() == [{"done": 2, "refused": 0, "reused": 0}]
+    assert receipt(payer(store), "a", "b") == (2, 0, 0)
     assert store.totals()["commits"] == 1
     assert store.missing(keys) == []
     (left,) = store.intents("").all()

@@ -70,7 +70,7 @@ def test_what_a_killed_run_had_committed_is_not_asked_for_again(tmp_path: Path) 
     )  # fmt: skip
     items = describe.to_items(describe.wanted_rows(context))
     receipt = worker.open(own_process=False)(worker.fetch(items.slice(0, 4)))
-    assert receipt.to_pylist() == [{"done": 4, "refused": 0, "reused": 0}]
+    assert receipt.select(["done", "refused", "reused"]).to_pylist() == [{"done": 4, "refused": 0, "reused": 0}]
     assert described(context) == told(NUM_CLASSES, 2, 4)
 
 

@@ -1,0 +1,163 @@
+"""What a line's teacher outputs will cost before they are paid for: rows, time, GPU-hours, storage, money.
+
+For each kind of missing row a few micro-batches, spread over the data, go through the very engine the run will use;
+their rows stay in the store, so that probing costs nothing twice. Writes `predictions.json`, with which the run
+compares itself. Knows nothing of single back ends.
+"""
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from orchestrator.artifacts.compaction import compact
+from orchestrator.artifacts.storage import read_json, write_json
+from orchestrator.config.execution import Execution
+from orchestrator.executors.micro_batches import MicroBatches
+from orchestrator.search.space import load_space
+from orchestrator.stages.context import Context
+from orchestrator.stages.teacher_rows import Account, Job, Ran, predictions_path, run_plan, write_plan
+
+SHARE, LEAST, MOST = 0.02, 6, 24  # of the micro-batches in a probe, and how many of them for each actor
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one kind of missing rows will cost.
+
+    Attributes:
+        unit: captions, texts, images.
+        asked, missing, probed: rows the line wants, those that no store has now, those that the probe has made.
+        seconds: wall time of the rest, from an engine that is ready, its actors' start included.
+        start_s: of this, until the first actor is at work; per_micro_batch_s: inside an actor.
+        gpu_hours, cpu_hours: reserved by the pool for that time.
+        stored_bytes: of the rest, at the probe's bytes a row.
+        usd: at the execution's prices and the endpoint's; None when there are none.
+    """
+
+    unit: str
+    asked: int
+    missing: int
+    probed: int
+    seconds: float
+    start_s: float = 0.0
+    per_micro_batch_s: float = 0.0
+    gpu_hours: float = 0.0
+    cpu_hours: float = 0.0
+    stored_bytes: float = 0.0
+    usd: float | None = None
+
+    @property
+    def rest(self) -> int:
+        """Rows that the run will have to make."""
+        return self.missing - self.probed
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """`wanted` numbers of range(count), evenly spread; all of them when there are no more."""
+    if wanted >= count:
+        return list(range(count))
+    return [(2 * step + 1) * count // (2 * wanted) for step in range(wanted)]
+
+
+def estimate(context: Context, job: Job, folder: Path) -> Estimate:
+    """Probe one job; its missing rows become fewer by the probe's."""
+    whole, sample = folder / "whole.arrow", folder / "probe.arrow"
+    account = Account()
+    try:
+        missing = write_plan(job, whole, account)
+        if not missing:
+            return Estimate(job.unit, account.asked, 0, 0, 0.0)
+        batches = MicroBatches(whole)
+        actors = job.pool.num_actors
+        chosen = spread(len(batches), actors * min(MOST, max(LEAST, round(SHARE * len(batches) / actors))))
+        probed = _write_sample(batches, chosen, sample)
+        known = tuple(name for _, name in job.store.files())
+        before, bytes_before = job.store.totals(), job.store.num_bytes()
+        ran = run_plan(context, job, sample, probed, known, account.asked)
+        compact(job.store)
+        totals = job.store.totals()
+        rest = len(batches) - len(chosen)
+        start_s, each_s = rates(ran)
+        seconds = start_s + each_s * -(-rest // min(actors, rest)) if rest else 0.0
+        share = (missing - probed) / max(1, probed)
+        usd = _money(context.execution, job, seconds, share * (totals.get("cost_usd", 0) - before.get("cost_usd", 0)))
+        return Estimate(
+            job.unit, account.asked, missing, probed, seconds, start_s, each_s,
+            gpu_hours=seconds * job.pool.num_actors * job.pool.num_gpus_per_actor / 3600,
+            cpu_hours=seconds * job.pool.num_actors * job.pool.num_cpus_per_actor / 3600,
+            stored_bytes=share * max(0, job.store.num_bytes() - bytes_before),
+            usd=usd,
+        )  # fmt: skip
+    finally:
+        for path in (whole, sample):
+            path.unlink(missing_ok=True)
+
+
+def rates(ran: Ran) -> tuple[float, float]:
+    """(seconds until an actor is at work, seconds of a micro-batch) from a probe's receipts.
+
+    A micro-batch's time is the mean distance between the receipts of one actor, which holds what the engine adds to it;
+    the first of each actor, which warms it up, is left out where it has more.
+    """
+    by_place: dict[str, list[tuple[float, float]]] = {}
+    for at, took, place in ran.receipts:
+        by_place.setdefault(place, []).append((at, took))
+    starts, each = [], []
+    for received in by_place.values():
+        received.sort()
+        (first, took), (last, _) = received[0], received[-1]
+        starts.append(first - took)
+        each.append((last - first) / (len(received) - 1) if len(received) > 1 else took)
+    return max(0.0, min(starts)), statistics.mean(each)
+
+
+def _write_sample(batches: MicroBatches, chosen: Sequence[int], path: Path) -> int:
+    rows = 0
+    with pa.ipc.new_file(path, batches[0].schema) as writer:
+        for number in chosen:
+            batch = batches[number].combine_chunks()
+            writer.write_table(batch)
+            rows += sum(len(keys) for keys in batch["keys"].to_pylist())
+    return rows
+
+
+def _money(execution: Execution, job: Job, seconds: float, endpoint_usd: float) -> float | None:
+    prices, hours = execution.prices, seconds * job.pool.num_actors / 3600
+    known = [
+        hours * amount * price
+        for amount, price in (
+            (job.pool.num_gpus_per_actor, prices.gpu_hour_usd),
+            (job.pool.num_cpus_per_actor, prices.cpu_hour_usd),
+        )
+        if price is not None
+    ]
+    return sum(known) + endpoint_usd if known or endpoint_usd else None
+
+
+def write_predictions(context: Context, estimates: Sequence[Estimate]) -> None:
+    """Leave what was predicted for the run to compare itself with."""
+    path = predictions_path(context)
+    old: dict[str, Any] = read_json(path) if path.is_file() else {}
+    new = {e.unit: {"rows": e.rest, "seconds": round(e.seconds, 2)} for e in estimates if e.rest}
+    write_json(path, {**old, **new})
+
+
+def advice(context: Context, images: Estimate) -> str | None:
+    """Whether the image teacher's outputs are better cached, or computed while students train; None without a rate."""
+    if not images.per_micro_batch_s:
+        return None
+    experiment = context.experiment
+    row_s = images.per_micro_batch_s / context.execution.embedding.batch_size
+    reference = experiment.sweep
+    trials = load_space(Path(reference.space)).num_trials if reference is not None else 0
+    students, epochs = len(experiment.arms) + trials, experiment.training.epochs
+    cached_s, live_s = row_s * images.missing, row_s * images.asked * students * epochs
+    return (
+        f"image teacher: {'cached' if cached_s <= live_s else 'live'} is cheaper: cached {cached_s:,.0f} s once "
+        f"({images.missing:,} rows missing), live {live_s:,.0f} s ({students} students of {epochs} epochs over "
+        f"{images.asked:,} rows)"
+    )

@@ -15,6 +15,12 @@ CaptionerSettings = Annotated[
     Field(discriminator="kind"),
 ]
 
+
+def share_limits(settings: CaptionerSettings, num_captioners: int) -> CaptionerSettings:
+    """The settings of one of several captioners side by side: an endpoint's limits and money are shared by all."""
+    return settings.shared_by(num_captioners) if isinstance(settings, OpenAIEndpointSettings) else settings
+
+
 __all__ = [
     "Answer",
     "Captioner",
@@ -26,4 +32,5 @@ __all__ = [
     "Usage",
     "Visit",
     "VllmCaptionerSettings",
+    "share_limits",
 ]

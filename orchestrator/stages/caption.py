@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.artifacts.storage import read_table, write_atomically, write_table
 from orchestrator.artifacts.teacher_store import ERROR_CLASS, ERROR_MESSAGE, KEY, TeacherStore, row_key, row_keys
-from orchestrator.captioners import Captioner, CaptionerSettings, OpenAIEndpointSettings, Refusal, Visit
+from orchestrator.captioners import Captioner, CaptionerSettings, Refusal, Visit, share_limits
 from orchestrator.captioners.prompts import CLASS_FIELD, inject_class
 from orchestrator.errors import ArtifactError
 from orchestrator.executors.pay_once import PayOnce, Row
@@ -136,9 +136,7 @@ def make(context: Context, parent: Plan) -> Plan:
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
         store, pool = caption_store(context), context.execution.captioning
-        captioner = context.experiment.captioner
-        if isinstance(captioner, OpenAIEndpointSettings):  # an account's limits and money are one for all actors
-            captioner = captioner.shared_by(max(pool.num_actors, pool.max_actors or 0))
+        captioner = share_limits(context.experiment.captioner, pool.most_actors)
 
         def open_worker(run: str, known: tuple[str, ...]) -> CaptionWorker:
             return CaptionWorker(

@@ -84,3 +84,17 @@ def test_a_withdrawn_key_ends_the_command_and_the_next_one_pays_only_for_the_res
         plans = line.run(context, "caption")
         captions = read_table(plans["caption"].folder / caption.CAPTIONS)
         assert server.billed["answers"] == captions.num_rows > 40
+
+
+def test_the_actors_of_a_pool_share_the_budget(tmp_path: Path) -> None:
+    with EndpointServer() as server:
+        context = context_for(server, tmp_path, concurrency=1, max_cost_usd=4e-3)
+        pool = context.execution.captioning.model_copy(update={"num_actors": 2, "max_actors": 4})
+        context = replace(context, execution=context.execution.model_copy(update={"captioning": pool}))
+        line.run(context, "caption")
+        cost = (2 * server.billed["prompt_tokens"] + 8 * server.billed["completion_tokens"]) / 1e6
+        one = cost / server.billed["answers"]
+        assert 1e-3 - 2 * one < cost <= 1e-3  # the engine in process has one of the four actors that there might be
+        refused = caption.caption_store(context).refused()
+        assert set(refused["error_class"].to_pylist()) == {"BudgetSpent"}
+        assert all(refused["transient"].to_pylist())

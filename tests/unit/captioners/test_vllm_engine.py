@@ -1,5 +1,6 @@
 """The vLLM captioner's settings: identity, engine arguments, and what happens where vLLM is missing."""
 
+from importlib.metadata import requires
 from typing import Any
 
 import pytest
@@ -72,3 +73,10 @@ def test_messages_hold_the_image_itself_before_the_prompt() -> None:
     assert image["image_pil"] is picture
     assert (image["type"], image["uuid"], text) == ("image_pil", "a:0:9", {"type": "text", "text": "what?"})
     assert chat_messages(None, "what?")[0]["content"] == [{"type": "text", "text": "what?"}]
+
+
+def test_the_version_expected_is_the_one_that_the_installed_ray_brings() -> None:
+    pinned = [line for line in requires("ray") or [] if line.startswith("vllm") and 'extra == "llm"' in line]
+    assert [line.split("==")[1].split(";")[0].strip() for line in pinned] == [
+        VllmCaptionerSettings(**GIVEN).vllm_version
+    ]

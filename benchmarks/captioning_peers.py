@@ -217,9 +217,8 @@ def main() -> None:
     images = work / "images"
     write_images(images, arguments.rows)
     print(f"{arguments.rows} rows, one damaged image, the driver killed after {KILL_AT:.0%} of the rows")
-    print(
-        f"{'':<26} {'rows lost':>9} {'paid twice':>10} {'rows missing':>13} {'duplicates':>10} {'wall':>10}   exit codes"
-    )
+    heads = ("rows lost", "paid twice", "rows missing", "duplicates", "wall")
+    print(f"{'':<26} " + " ".join(f"{head:>{width}}" for head, width in zip(heads, (9, 10, 13, 10, 10), strict=True)))
     for title in ("ours", "Ray Data", "Ray Data with checkpoint"):
         folder = work / title.replace(" ", "-")
         folder.mkdir()

@@ -37,6 +37,11 @@ class ActorPoolSettings(Frozen):
             raise ValueError(f"max_actors {self.max_actors} is below num_actors {self.num_actors}")
         return self
 
+    @property
+    def most_actors(self) -> int:
+        """How many actors there can be at once."""
+        return max(self.num_actors, self.max_actors or 0)
+
 
 class WorkerSettings(Frozen):
     """Workers that train one student together."""

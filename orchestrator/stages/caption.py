@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.artifacts.storage import read_table, write_atomically, write_table
 from orchestrator.artifacts.teacher_store import ERROR_CLASS, ERROR_MESSAGE, KEY, TeacherStore, row_key, row_keys
-from orchestrator.captioners import Captioner, CaptionerSettings, Refusal, Visit
+from orchestrator.captioners import Captioner, CaptionerSettings, Refusal, Visit, share_limits
 from orchestrator.captioners.prompts import CLASS_FIELD, inject_class
 from orchestrator.errors import ArtifactError
 from orchestrator.executors.pay_once import PayOnce, Row
@@ -133,7 +133,8 @@ def caption_store(context: Context) -> TeacherStore:
 
 def job(context: Context, index: Path) -> Job:
     """The captions that the experiment wants of the images of a finished index."""
-    store, pool, captioner = caption_store(context), context.execution.captioning, context.experiment.captioner
+    store, pool = caption_store(context), context.execution.captioning
+    captioner = share_limits(context.experiment.captioner, pool.most_actors)
 
     def open_worker(run: str, known: tuple[str, ...]) -> CaptionWorker:
         return CaptionWorker(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.artifacts.storage import read_table, write_table
 from orchestrator.artifacts.teacher_store import ERROR_CLASS, ERROR_MESSAGE, KEY, TeacherStore, row_key, row_keys
-from orchestrator.captioners import Captioner, CaptionerSettings, Refusal, Visit
+from orchestrator.captioners import Captioner, CaptionerSettings, Refusal, Visit, share_limits
 from orchestrator.captioners.prompts import DESCRIPTION_PROMPTS, inject_class
 from orchestrator.errors import DataError
 from orchestrator.executors.pay_once import PayOnce, Row
@@ -124,11 +124,12 @@ def make(context: Context, planned: Plan) -> Plan:
         # Every class needs its description, so that a share of refusals is never let through; all are told below.
         pool = context.execution.captioning.model_copy(update={"max_error_fraction": 1.0})
 
+        describer = share_limits(context.experiment.describer_settings(), pool.most_actors)
+
         def open_worker(run: str, known: tuple[str, ...]) -> DescriptionWorker:
             return DescriptionWorker(
-                describer=context.experiment.describer_settings(), store=store.folder.uri, run=run, known=known,
-                timeout_s=pool.timeout_s,
-            )  # fmt: skip
+                describer=describer, store=store.folder.uri, run=run, known=known, timeout_s=pool.timeout_s
+            )
 
         job = Job("describe", "descriptions", store, lambda: [rows], to_items, ITEM_SCHEMA, open_worker, pool)
         account, refused = make_rows(context, job, folder)

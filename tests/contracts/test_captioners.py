@@ -1,17 +1,30 @@
 """What every captioner must keep, run on each member of its union."""
 
 import json
+from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
 from PIL import Image
 
-from orchestrator.captioners import CaptionerSettings, TransformersCaptionerSettings, Visit
+from orchestrator.captioners import (
+    CaptionerSettings,
+    OpenAIEndpointSettings,
+    TransformersCaptionerSettings,
+    Visit,
+    VllmCaptionerSettings,
+)
 from orchestrator.captioners.prompts import PROMPTS, inject_class
 from orchestrator.datasets.shapes_grammar import random_attributes, scene_of
 from orchestrator.datasets.shapes_render import render
+from tests.endpoint_server import EndpointServer
 
-SAMPLES: dict[type, dict[str, Any]] = {TransformersCaptionerSettings: {"max_new_tokens": 40}}
+SAMPLES: dict[type, dict[str, Any]] = {
+    TransformersCaptionerSettings: {"max_new_tokens": 40},
+    OpenAIEndpointSettings: {"base_url": "set by `endpoint`", "model": "org/vlm", "declared_version": "1"},
+    VllmCaptionerSettings: {"model": "embedded:tiny_vlm", "dtype": "float32", "max_model_len": 512},
+}
+NEEDS: dict[type, str] = {VllmCaptionerSettings: "vllm"}  # what a member needs in order to be built
 MEMBERS = get_args(get_args(CaptionerSettings)[0])
 each_captioner = pytest.mark.parametrize("kind", MEMBERS, ids=lambda kind: kind.__name__)
 
@@ -19,6 +32,23 @@ each_captioner = pytest.mark.parametrize("kind", MEMBERS, ids=lambda kind: kind.
 def built(kind: Any) -> Any:
     """A member with sample settings."""
     return kind(**SAMPLES.get(kind, {}))
+
+
+def captioner_of(kind: Any) -> Any:
+    """A captioner of this kind; skips where its optional library is missing."""
+    if kind in NEEDS:
+        pytest.importorskip(
+            NEEDS[kind], reason=f"{kind.__name__} needs the extra {NEEDS[kind]}, which is not installed"
+        )
+    return built(kind).build()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def endpoint() -> Iterator[None]:
+    """A real server on this machine for the captioner that asks one."""
+    with EndpointServer() as server:
+        SAMPLES[OpenAIEndpointSettings]["base_url"] = server.base_url
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +59,7 @@ def pictures() -> list[Image.Image]:
 
 @each_captioner
 def test_a_captioner_answers_each_image_in_order_whatever_shares_its_batch(kind: Any, pictures: Any) -> None:
-    captioner = built(kind).build()
+    captioner = captioner_of(kind)
     prompts = [
         inject_class(PROMPTS[name], "dax") for name in ("general", "targeted_1", "general", "targeted_2", "general")
     ]
@@ -43,7 +73,7 @@ def test_a_captioner_answers_each_image_in_order_whatever_shares_its_batch(kind:
 
 @each_captioner
 def test_all_prompts_of_an_image_in_one_visit_answer_like_one_by_one(kind: Any, pictures: Any) -> None:
-    captioner = built(kind).build()
+    captioner = captioner_of(kind)
     prompts = tuple(inject_class(PROMPTS[name], "dax") for name in ("general", "targeted_1", "targeted_2"))
     asked = [Visit(pictures[0], prompts), Visit(pictures[1], prompts[1:]), Visit(pictures[2], prompts[:1])]
     one_by_one = [[captioner.caption([Visit(v.image, (p,))])[0][0] for p in v.prompts] for v in asked]

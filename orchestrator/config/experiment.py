@@ -16,6 +16,7 @@ from orchestrator.captioners.prompts import (
     resolve_prompts,
     unknown_prompts,
 )
+from orchestrator.captioners.quality_thresholds import CaptionThresholds
 from orchestrator.captioners.texts import CaptionText, ClassTextSettings, TextSettings, WrittenDescriptionText
 from orchestrator.datasets import DatasetSettings, ListFileSettings
 from orchestrator.frozen import Frozen
@@ -90,6 +91,8 @@ class Experiment(Frozen):
             for prompt in text.prompts() if isinstance(text, CaptionText) else ():
                 if prompt not in asked:
                     problems.append(f"texts.{name}.prompt: {prompt} is not among prompts ({', '.join(self.prompts)})")
+            if isinstance(text, CaptionText) and text.thresholds is not None:
+                problems += _cannot_score(name, text.thresholds, self.text_encoder, self.image_teacher)
         problems += self._nameless_classes()
         for name in self.text_sources:
             if name not in self.texts:
@@ -130,3 +133,18 @@ class Experiment(Frozen):
     def describer_settings(self) -> CaptionerSettings:
         """Who writes the descriptions of classes."""
         return self.describer or self.captioner
+
+
+def _cannot_score(
+    name: str, thresholds: CaptionThresholds, text_encoder: EncoderSettings, image_teacher: EncoderSettings | None
+) -> list[str]:
+    """Why a text source cannot be judged by CLIP score: it takes one and the same encoder for texts and images."""
+    if thresholds.min_clip_score is None:
+        return []
+    what = f"texts.{name}.thresholds.min_clip_score"
+    if image_teacher is None:
+        return [f"{what}: there is no image_teacher, so captions cannot be scored against their images"]
+    scaled = {"logit_scale"}  # a scale of logits moves no embedding
+    if image_teacher.model_dump(exclude=scaled) != text_encoder.model_dump(exclude=scaled):
+        return [f"{what}: image_teacher and text_encoder differ, so their embeddings have no cosine"]
+    return []

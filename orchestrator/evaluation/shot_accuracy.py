@@ -37,6 +37,12 @@ def shot_accuracy(
     return {"all": overall, **means}
 
 
+def shot_groups(train_count: ArrayLike) -> list[str]:
+    """`many`, `medium` or `few` for each class, by its number of training images (bounds as in `shot_accuracy`)."""
+    trained = np.asarray(train_count, dtype=np.int64)
+    return [str(name) for name in np.select([trained > MANY_ABOVE, trained < FEW_BELOW], ["many", "few"], "medium")]
+
+
 def as_percent(accuracy: float) -> str:
     """A fraction as a percentage with one decimal; n/a for NaN, the accuracy of an empty group."""
     return "n/a" if math.isnan(accuracy) else f"{100 * accuracy:.1f}"

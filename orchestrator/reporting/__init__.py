@@ -3,9 +3,16 @@
 Holds the names others use. Reads no artifacts and knows nothing of how results were made.
 """
 
+from orchestrator.reporting.caption_quality import (
+    CaptionCard,
+    CaptionQuality,
+    ClassQuality,
+    Histogram,
+    PromptQuality,
+    SourceThresholds,
+)
 from orchestrator.reporting.data import (
     ArmResult,
-    CaptionCard,
     ClassResult,
     ReportData,
     SweepResult,
@@ -20,8 +27,13 @@ from orchestrator.reporting.table import results_table
 __all__ = [
     "ArmResult",
     "CaptionCard",
+    "CaptionQuality",
+    "ClassQuality",
     "ClassResult",
+    "Histogram",
+    "PromptQuality",
     "ReportData",
+    "SourceThresholds",
     "SweepResult",
     "TrialRow",
     "read_report_data",

@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import TypeAdapter
 
+from orchestrator.reporting.caption_quality import CaptionCard, CaptionQuality
+
 GROUPS = {"all": "All", "many": "Many", "medium": "Medium", "few": "Few"}  # metric -> heading
 MEAN_PER_CLASS = "mean_per_class"
 
@@ -63,17 +65,6 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
-class CaptionCard:
-    """One image of the gallery (PNG in base64) with what the captioner said: prompt -> caption."""
-
-    image_png_base64: str
-    class_name: str
-    split: str
-    texts: Mapping[str, str]
-    oracle: str | None = None
-
-
-@dataclass(frozen=True)
 class ReportData:
     """Everything a report shows. `summary` are paragraphs; when empty, the numbers are put in words.
 
@@ -86,6 +77,7 @@ class ReportData:
     summary: tuple[str, ...] = ()
     sweep: SweepResult | None = None
     captions: tuple[CaptionCard, ...] = ()
+    caption_quality: CaptionQuality | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
     counts: Mapping[str, int | float | str] = field(default_factory=dict)

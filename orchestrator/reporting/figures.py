@@ -11,6 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from orchestrator.reporting.caption_quality import Histogram
 from orchestrator.reporting.data import GROUPS, ArmResult, ReportData, SweepResult, number
 
 # Okabe & Ito 2008, readable with colour-blindness; the first is for the baseline.
@@ -109,6 +110,24 @@ def learning_curves(data: ReportData) -> dict[str, go.Figure]:
         figure.update_layout(height=260, xaxis_title="epoch", showlegend=True)
         figures[metric] = _finish(figure)
     return figures
+
+
+def caption_histogram(histogram: Histogram | None, title: str) -> go.Figure | None:
+    """Shares of captions over a measure as steps, one line for each prompt; None without a caption."""
+    if histogram is None or not histogram.shares:
+        return None
+    figure = go.Figure()
+    edges = list(histogram.edges)
+    for number_of, (prompt, shares) in enumerate(histogram.shares.items()):
+        figure.add_scatter(
+            name=html.escape(prompt),
+            x=[edges[0], *edges],  # down to zero at both ends, so that steps close
+            y=[0.0, *(100 * share for share in shares), 0.0],
+            mode="lines",
+            line={"shape": "hv", "width": 2, "color": PALETTE[(number_of + 1) % len(PALETTE)]},
+        )
+    figure.update_layout(height=280, xaxis_title=title, yaxis_title="captions, %", showlegend=True)
+    return _finish(figure)
 
 
 def parallel_coordinates(sweep: SweepResult) -> go.Figure | None:

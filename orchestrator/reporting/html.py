@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.reporting.caption_quality import BAD_FLAGS, FLAG_WORDS, GOOD_FLAGS, SHARE_HEADINGS
 from orchestrator.reporting.data import ReportData, comparison, number, signed, summary_of
 
 MAX_BYTES = 15 * 1024 * 1024
@@ -63,6 +64,11 @@ def _render(data: ReportData) -> str:
         swept=_swept(data),
         trial_metrics=_trial_metrics(data),
         class_rows=_class_rows(data),
+        share_headings=SHARE_HEADINGS,
+        flag_words=FLAG_WORDS,
+        good_flags=GOOD_FLAGS,
+        bad_flags=BAD_FLAGS,
+        nan=float("nan"),
         plotly_js=get_plotlyjs(),
     )
 
@@ -75,6 +81,9 @@ def _figures(data: ReportData) -> dict[str, Any]:
         drawn["groups"] = figures.group_bars(data)
         drawn["frequency"] = figures.accuracy_by_frequency(data)
     drawn |= {f"curve:{metric}": figure for metric, figure in figures.learning_curves(data).items()}
+    if data.caption_quality is not None:
+        drawn["caption:words"] = figures.caption_histogram(data.caption_quality.words, "words")
+        drawn["caption:clip"] = figures.caption_histogram(data.caption_quality.clip_scores, "CLIP score")
     if data.sweep is not None:
         drawn["sweep"] = figures.parallel_coordinates(data.sweep)
     return {name: figure for name, figure in drawn.items() if figure is not None}

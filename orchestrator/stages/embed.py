@@ -26,7 +26,7 @@ from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.executors.pay_once import PayOnce, Row
 from orchestrator.executors.protocol import TableFunction
 from orchestrator.frozen import Frozen
-from orchestrator.stages import caption, describe, index
+from orchestrator.stages import caption, describe, index, text_thresholds
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.image_rows import ADDRESS, fetch_images, image_of
 from orchestrator.stages.teacher_rows import Job, chunked, make_rows, open_store
@@ -142,6 +142,7 @@ def make(context: Context, parents: Mapping[str, Plan]) -> Plan:
             _save(folder / "class_vectors.npy", class_vectors)
             metrics = _teacher_accuracy(data, images, class_vectors)
         write_json(folder / "embeddings.json", {"logit_scale": scale, "sources": list(sources)})
+        counts |= text_thresholds.apply(context, folder, data, captions)
         return counts, metrics
 
     context.make(planned, build)

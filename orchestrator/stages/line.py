@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.artifacts.manifest import Status
-from orchestrator.stages import caption, describe, embed, evaluate, index, report, shard, sweep, train
+from orchestrator.stages import caption, describe, embed, evaluate, index, quality, report, shard, sweep, train
 from orchestrator.stages.context import Context, Plan
 
-STAGES = ("index", "describe", "caption", "embed", "shard", "sweep", "train", "evaluate", "report")
+STAGES = ("index", "describe", "caption", "embed", "quality", "shard", "sweep", "train", "evaluate", "report")
 
 
 def run(context: Context, until: str) -> dict[str, Plan]:
@@ -25,6 +25,8 @@ def run(context: Context, until: str) -> dict[str, Plan]:
         plans["caption"] = caption.make(context, plans["index"])
     if "embed" in wanted:
         plans["embed"] = embed.make(context, _read_by_embed(plans))
+    if "quality" in wanted:
+        plans["quality"] = quality.make(context, {name: plans[name] for name in ("index", "caption", "embed")})
     if "shard" in wanted:
         plans["shard"] = shard.make(context, plans["index"])
     best: dict[str, dict[str, Any]] = {}
@@ -50,6 +52,7 @@ def plan_data(context: Context) -> dict[str, Plan]:
         plans["describe"] = described
     plans["caption"] = caption.plan(context, plans["index"])
     plans["embed"] = embed.plan(context, _read_by_embed(plans))
+    plans["quality"] = quality.plan(context, {name: plans[name] for name in ("index", "caption", "embed")})
     plans["shard"] = shard.plan(context, plans["index"])
     return plans
 

@@ -3,24 +3,18 @@
 Reads the finished artifacts; writes `report.html`, `report.md`, `report.json`. Knows nothing of how they were made.
 """
 
-import base64
-import io
 import platform
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
-
-import pyarrow.compute as pc
-from PIL import Image
+from typing import Literal
 
 from orchestrator.artifacts.manifest import read_manifest
-from orchestrator.artifacts.storage import read_json, read_table, write_bytes
-from orchestrator.datasets.index import DatasetIndex, decode_rgb, read_image_bytes
+from orchestrator.artifacts.storage import read_json, write_bytes
+from orchestrator.datasets.index import DatasetIndex
 from orchestrator.reporting.data import (
     ArmResult,
-    CaptionCard,
     ClassResult,
     ReportData,
     SweepResult,
@@ -30,12 +24,11 @@ from orchestrator.reporting.data import (
 )
 from orchestrator.reporting.html import write_html
 from orchestrator.reporting.markdown import render_markdown
-from orchestrator.stages import caption, evaluate, index, sweep
+from orchestrator.stages import evaluate, index, report_captions, sweep
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.tracking import artifact_root, resolve_uri, ui_command
 from orchestrator.training.run import HISTORY
 
-NUM_CARDS = 24
 PACKAGES = ("ray", "torch", "transformers", "open_clip_torch", "timm", "mlflow", "optuna", "pyarrow")
 DATA, HTML, MARKDOWN = "report.json", "report.html", "report.md"
 
@@ -94,12 +87,14 @@ def collect(context: Context, plans: Mapping[str, Plan]) -> ReportData:
         if manifest is not None and "/" not in name
         for what, count in manifest.counts.items()
     }
+    caption_quality, cards = report_captions.collect(plans, data)
     return ReportData(
         title=context.experiment.name,
         created_utc=next((m.created_utc for m in reversed(list(manifests.values())) if m is not None), ""),
         arms=tuple(_arm(context, plans, arm, data) for arm in context.experiment.arms),
         sweep=_sweep(context, plans),
-        captions=tuple(_cards(plans["caption"].folder, data)),
+        captions=cards,
+        caption_quality=caption_quality,
         environment=_environment(),
         commands=(" ".join(["orchestrator", *sys.argv[1:]]), open_command(context)),
         counts=counts,
@@ -151,34 +146,6 @@ def _sweep(context: Context, plans: Mapping[str, Plan]) -> SweepResult | None:
     )
     mode: Literal["max", "min"] = space["mode"]
     return SweepResult(rows, space["metric"], mode, f"{found['best']:04d}")
-
-
-def _cards(captions_folder: Path, data: DatasetIndex) -> list[CaptionCard]:
-    """The first image of evenly spaced classes with what the captioner said."""
-    captions = read_table(captions_folder / caption.CAPTIONS)
-    said: dict[str, dict[str, str]] = {}
-    for row in captions.select(["image_id", "prompt", "caption"]).to_pylist():
-        said.setdefault(row["image_id"], {})[row["prompt"]] = row["caption"]
-    names = data.classes["name"].to_pylist()
-    captioned = data.images.filter(pc.is_in(data.images["image_id"], captions["image_id"]))
-    first: dict[int, dict[str, Any]] = {}
-    for image in captioned.to_pylist():
-        first.setdefault(image["label"], image)
-    labels = sorted(first)
-    chosen = [labels[i * len(labels) // min(NUM_CARDS, len(labels))] for i in range(min(NUM_CARDS, len(labels)))]
-    return [
-        CaptionCard(_thumbnail(first[label]), names[label], first[label]["split"], said[first[label]["image_id"]],
-                    first[label]["oracle_caption"])
-        for label in chosen
-    ]  # fmt: skip
-
-
-def _thumbnail(row: Mapping[str, Any]) -> str:
-    image = decode_rgb(read_image_bytes(row["path"], row["offset"], row["size"]))
-    image.thumbnail((160, 160), Image.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def _environment() -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 from pydantic import field_validator
 
 from orchestrator.captioners.prompts import expand_prompts
+from orchestrator.captioners.quality_thresholds import CaptionThresholds
 from orchestrator.captioners.texts.source import Group, TextMaterial, TextSource
 
 Text = TypeVar("Text")
@@ -20,12 +21,19 @@ class CaptionText(TextSource):
 
     An image that lacks some of the answers gets those that it has. `permute` makes the control arms: every image gets
     the captions of another. Source: VLM-KD, "Concat" (methods 2.4); sources of one prompt each are its "Shared".
+    `thresholds` drop texts before they are permuted, so that a control arm loses the same ones.
     """
 
     kind: Literal["caption"] = "caption"
     prompt: str | tuple[str, ...]
     permute: Literal["none", "within_class", "all"] = "none"
     permute_seed: int = 0
+    thresholds: CaptionThresholds | None = None
+
+    @property
+    def names_classes(self) -> bool:
+        """See `TextSource`."""
+        return self.thresholds is not None and self.thresholds.must_name_class
 
     @field_validator("prompt")
     @classmethod

@@ -39,7 +39,7 @@ def _picture(seed: int, side: int = 64) -> str:
     pixels = np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
-    return base64.b64encode(stream.getvalue()).decode()
+    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _arm(name: str, numbers: tuple[float, ...], seed: int) -> ArmResult:
@@ -93,7 +93,7 @@ def data() -> ReportData:
     """A report as the demo makes it."""
     captions = tuple(
         CaptionCard(
-            image_png_base64=_picture(i),
+            image_data_uri=_picture(i),
             class_name=EVIL if i == 2 else "dax",
             split="train",
             texts={
@@ -268,7 +268,8 @@ def test_report_data_survives_its_json_file(data: ReportData, tmp_path: Path) ->
 
 
 def test_a_gallery_that_would_make_the_file_too_large_is_cut_with_a_note(data: ReportData, tmp_path: Path) -> None:
-    heavy = replace(data.captions[0], image_png_base64=base64.b64encode(bytes(3_000_000)).decode())
+    uri = f"data:image/png;base64,{base64.b64encode(bytes(3_000_000)).decode()}"
+    heavy = replace(data.captions[0], image_data_uri=uri)
     path = write_html(replace(data, captions=(heavy,) * 6), tmp_path / "out" / "report.html")
     assert path.stat().st_size < MAX_BYTES
     page = path.read_text()

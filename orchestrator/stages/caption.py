@@ -23,11 +23,11 @@ from orchestrator.errors import ArtifactError
 from orchestrator.executors.pay_once import PayOnce, Row
 from orchestrator.executors.protocol import TableFunction
 from orchestrator.frozen import Frozen
-from orchestrator.stages.context import Context, Counts, Plan
+from orchestrator.stages.context import QUARANTINE_NAME, Context, Counts, Plan
 from orchestrator.stages.image_rows import ADDRESS, by_image, fetch_images, image_of
 from orchestrator.stages.teacher_rows import Job, make_rows, open_store
 
-CAPTIONS, QUARANTINE = "captions.parquet", "quarantine.parquet"
+CAPTIONS, QUARANTINE = "captions.parquet", QUARANTINE_NAME
 CHUNK_IMAGES = 1 << 16
 VIEW_SCHEMA = pa.schema(
     [(name, pa.string()) for name in (KEY, "image_id", "split", "prompt", "prompt_text", "caption")]

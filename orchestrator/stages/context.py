@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.artifacts.manifest import (
+    MANIFEST_NAME,
     Manifest,
     Status,
     artifact_fingerprint,
@@ -27,7 +29,8 @@ from orchestrator.executors.protocol import Executor
 from orchestrator.stages.feedback import Feedback
 from orchestrator.tracking import Tracker
 
-BEGUN_NAME = "begun.json"
+BEGUN_NAME, QUARANTINE_NAME = "begun.json", "quarantine.parquet"
+TO_TRY_AGAIN = "to_try_again"  # a count in manifests: rows that the next command asks for once more
 Counts = dict[str, int]
 
 
@@ -53,6 +56,15 @@ class Plan:
     def fingerprint(self) -> str:
         """Identity of the artifact."""
         return artifact_fingerprint(self.stage, self.settings, self.parents)
+
+    @property
+    def identity(self) -> str:
+        """What children are told of it: the fingerprint, and of an incomplete artifact what it holds now."""
+        manifest = read_manifest(self.folder)
+        if manifest is None or manifest.fingerprint != self.fingerprint or not manifest.counts.get(TO_TRY_AGAIN):
+            return self.fingerprint
+        files = {name: digest for name, digest in manifest.files.items() if name not in (BEGUN_NAME, QUARANTINE_NAME)}
+        return fingerprint({"plan": self.fingerprint, "files": files})
 
     @property
     def content(self) -> dict[str, Any]:
@@ -124,9 +136,11 @@ class Context:
         self._rebuilt.add(plan.folder)
         manifest, path = read_manifest(plan.folder), plan.folder / BEGUN_NAME
         if manifest is not None and manifest.fingerprint == plan.fingerprint:
-            name = plan.folder.relative_to(self.root)
-            self.feedback.event(plan.stage, f"reused {name}: {_shown(manifest.counts)}")
-            return manifest
+            if not manifest.counts.get(TO_TRY_AGAIN):
+                name = plan.folder.relative_to(self.root)
+                self.feedback.event(plan.stage, f"reused {name}: {_shown(manifest.counts)}")
+                return manifest
+            (plan.folder / MANIFEST_NAME).unlink()
         if manifest is not None:
             old, state = {"settings": manifest.settings, "parents": manifest.parents}, "a finished"
         else:

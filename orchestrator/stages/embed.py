@@ -100,7 +100,7 @@ def plan(context: Context, parents: Mapping[str, Plan]) -> Plan:
         "text_encoder": experiment.text_encoder.identity(),
         "image_teacher": teacher and {**teacher.identity(), "logit_scale": teacher.logit_scale},
     }
-    fingerprints = {name: parent.fingerprint for name, parent in parents.items()}
+    fingerprints = {name: parent.identity for name, parent in parents.items()}
     return Plan("embed", context.folder / "embeddings", settings, fingerprints, is_view=True)
 
 

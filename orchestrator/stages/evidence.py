@@ -66,7 +66,7 @@ def cells(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], se
                 experiment.student, experiment.adaptor, experiment.losses, experiment.training, experiment.text_sources
             )
             folder = context.folder / "cells" / arm / f"seed-{seed}"
-            fingerprints = {name: parents[name].fingerprint for name in ("shard", "embed")}
+            fingerprints = {name: parents[name].identity for name in ("shard", "embed")}
             found.append(Cell(arm, seed, experiment, Plan("train", folder, settings, fingerprints, is_view=False)))
     return found
 

@@ -35,7 +35,7 @@ ALL = "all"
 
 def plan(context: Context, parents: Mapping[str, Plan]) -> Plan:
     """Quality depends on what was captioned and on how that was embedded; it can always be measured again."""
-    fingerprints = {name: parent.fingerprint for name, parent in parents.items()}
+    fingerprints = {name: parent.identity for name, parent in parents.items()}
     settings = {"measures": VERSION, "joint_space": _has_joint_space(context)}
     return Plan("quality", context.folder / "quality", settings, fingerprints, is_view=True)
 

@@ -35,7 +35,7 @@ DATA, HTML, MARKDOWN = "report.json", "report.html", "report.md"
 
 def plan(context: Context, plans: Mapping[str, Plan]) -> Plan:
     """A report depends on everything before it; it can always be written again."""
-    parents = {name: planned.fingerprint for name, planned in plans.items()}
+    parents = {name: planned.identity for name, planned in plans.items()}
     settings = {"description": context.experiment.description}
     return Plan("report", context.folder / "report", settings, parents, is_view=True)
 

@@ -34,7 +34,7 @@ def plan(context: Context, parents: Mapping[str, Plan]) -> Plan | None:
         "arm": train_settings(arm.student, arm.adaptor, arm.losses, arm.training, arm.text_sources),
         "engine": context.execution.engine,
     }
-    fingerprints = {name: parents[name].fingerprint for name in ("shard", "embed")}
+    fingerprints = {name: parents[name].identity for name in ("shard", "embed")}
     return Plan("sweep", context.folder / "sweeps" / space.name, settings, fingerprints, is_view=False)
 
 

@@ -19,12 +19,12 @@ import pyarrow.compute as pc
 from orchestrator.artifacts.compaction import MAX_PARTS, compact
 from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.storage import read_json, write_json
-from orchestrator.artifacts.teacher_store import KEY, TeacherStore
+from orchestrator.artifacts.teacher_store import KEY, TRANSIENT, TeacherStore
 from orchestrator.config.execution import ActorPoolSettings
 from orchestrator.errors import ArtifactError
 from orchestrator.executors.micro_batches import MicroBatchWriter
 from orchestrator.executors.protocol import PLACEMENT, TableWorker
-from orchestrator.stages.context import Context
+from orchestrator.stages.context import TO_TRY_AGAIN, Context
 
 PLAN, PREDICTIONS = "plan.arrow", "predictions.json"
 _COMPACT_EVERY = 64  # receipts between two looks at the number of parts
@@ -66,6 +66,7 @@ class Account:
     done: int = 0
     quarantined: int = 0
     skipped: int = 0
+    to_try_again: int = 0  # of the quarantined, those that another attempt may make
 
     @property
     def reused(self) -> int:
@@ -74,10 +75,11 @@ class Account:
 
     def counts(self) -> dict[str, int]:
         """For manifests and messages."""
-        return {
+        told = {
             "asked": self.asked, "done": self.done, "reused": self.reused, "quarantined": self.quarantined,
             "skipped": self.skipped,
         }  # fmt: skip
+        return {**told, TO_TRY_AGAIN: self.to_try_again} if self.to_try_again else told
 
 
 def make_rows(context: Context, job: Job, folder: Path) -> tuple[Account, set[str]]:
@@ -99,11 +101,12 @@ def make_rows(context: Context, job: Job, folder: Path) -> tuple[Account, set[st
             compact(job.store)
     finally:
         plan.unlink(missing_ok=True)
-    refused = set(job.store.refused()[KEY].to_pylist())
+    rows = job.store.refused()
+    refused = set(rows[KEY].to_pylist())
     account.done, account.skipped = done, skipped
     if refused:
-        wanted = pa.array(sorted(refused), pa.string())
-        account.quarantined = sum(pc.sum(pc.is_in(chunk[KEY], value_set=wanted)).as_py() or 0 for chunk in job.chunks())
+        account.quarantined = _count(job, rows[KEY])
+        account.to_try_again = _count(job, pc.filter(rows[KEY], rows[TRANSIENT]))
     failed = account.quarantined + account.skipped
     _compare_with_prediction(context, job, account, seconds)
     if failed > job.pool.max_error_fraction * account.asked:
@@ -116,6 +119,14 @@ def make_rows(context: Context, job: Job, folder: Path) -> tuple[Account, set[st
             "max_error_fraction; what was made stays in the store",
         )
     return account, refused
+
+
+def _count(job: Job, keys: pa.ChunkedArray) -> int:
+    """Rows of a job that have one of `keys`."""
+    wanted = pc.cast(keys, pa.string())
+    return (
+        sum(pc.sum(pc.is_in(chunk[KEY], value_set=wanted)).as_py() or 0 for chunk in job.chunks()) if len(wanted) else 0
+    )
 
 
 def _reasons(store: TeacherStore, refused: set[str]) -> str:

@@ -79,4 +79,4 @@ def make(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[
 
 
 def _fingerprints(parents: Mapping[str, Plan]) -> dict[str, str]:
-    return {name: parents[name].fingerprint for name in ("shard", "embed")}
+    return {name: parents[name].identity for name in ("shard", "embed")}

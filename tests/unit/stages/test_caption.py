@@ -92,7 +92,7 @@ def test_an_image_that_went_bad_costs_its_own_rows_only_and_is_tried_again_when_
     else:
         images[1].write_bytes(before[: len(before) // 2] if damage == "truncated" else b"x" * len(before))
     counts, found = captioned(context, planned)
-    assert counts == told(10, 6, 2, 2)
+    assert counts == {**told(10, 6, 2, 2), "to_try_again": 2}
     assert {name for name, _ in found} == {"dax/0.png", "dax/2.png", "dax/4.png", "wug/3.png"}
     store = caption.caption_store(context)
     rows = read_table(context.folder / "captions" / caption.QUARANTINE).to_pylist()
@@ -103,10 +103,15 @@ def test_an_image_that_went_bad_costs_its_own_rows_only_and_is_tried_again_when_
     assert all(row["error_message"] for row in rows)
     assert store.totals()["model_rows"] == 6
 
+    incomplete = caption.plan(context, planned).identity
+    counts, _ = captioned(context, planned)  # the same command tries again, in vain
+    assert counts == {**told(10, 0, 8, 2), "to_try_again": 2}
+    assert caption.plan(context, planned).identity == incomplete
+
     images[1].write_bytes(before)
-    (context.folder / "captions" / "manifest.json").unlink()
     counts, found = captioned(context, planned)
     assert counts == told(10, 2, 8, 0)
+    assert caption.plan(context, planned).identity != incomplete  # what was made of the incomplete view is made anew
     assert store.totals()["model_rows"] == 8
     assert store.refused().num_rows == 0
 

@@ -11,74 +11,24 @@ from typing import Any
 
 import torch
 import transformers as hf
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>", "<image>", "<sep>", "<video>", "<see>", "<seen>", "<user>", "<answer>")
-PAD, UNK, BOS, EOS, IMAGE, SEP, VIDEO, SEE, SEEN, USER, ANSWER = range(len(SPECIAL))
-WORDS = (
-    "describe the image in one sentence please color shape texture of dax wug what is this a an red star blue ring "
-    "with and on at near green yellow small large dark bright dotted striped plain tail leaf fin wing cloud sea sand snow "
-    "north south east west one two three four five six seven eight nine ten glass stone wood iron silver gold copper"
+from tests.tiny_parts import (
+    BOS,
+    DECODER,
+    ENDS,
+    EOS,
+    IMAGE,
+    PAD,
+    SEE,
+    SEEN,
+    SEP,
+    TEMPLATE,
+    TOWER,
+    VIDEO,
+    VOCABULARY,
+    save,
+    tokenizer,
 )
-VOCABULARY = (*SPECIAL, *dict.fromkeys(WORDS.split()), *(f"word{number}" for number in range(60)))
-ENDS = [EOS, *range(len(SPECIAL) + 3, len(VOCABULARY), 10)]
-TEMPLATE = (
-    "<bos>{% for message in messages %}<user> {% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}{% if part['type'] == 'image' %}IMAGE {% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}{% endfor %}{% if add_generation_prompt %} <answer>{% endif %}"
-)
-_DECODER: dict[str, Any] = {
-    "vocab_size": len(VOCABULARY),
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "bos_token_id": BOS,
-    "eos_token_id": EOS,
-    "pad_token_id": PAD,
-}
-_TOWER: dict[str, Any] = {
-    "hidden_size": 24,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "image_size": 16,
-    "patch_size": 4,
-}
-
-
-def _tokenizer(frame: str | None, chat: str | None, *, names_image: bool = True) -> Any:
-    made = Tokenizer(models.WordLevel({word: at for at, word in enumerate(VOCABULARY)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    if frame is not None:
-        marks = [(word, VOCABULARY.index(word)) for word in frame.split() if word != "$A"]
-        made.post_processor = processors.TemplateProcessing(single=frame, special_tokens=marks)
-    wrapped = hf.PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        bos_token="<bos>",
-        eos_token="<eos>",
-        extra_special_tokens={"image_token": "<image>", "video_token": "<video>"} if names_image else {},
-    )
-    wrapped.add_special_tokens({"additional_special_tokens": ["<sep>", "<see>", "<seen>", "<user>", "<answer>"]})
-    wrapped.chat_template = chat
-    return wrapped
-
-
-def _save(folder: Path, model: Any, holder: Any) -> Path:
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                weight.normal_(0.0, 1.5 / weight[0].numel() ** 0.5, generator=generator)
-    if model.can_generate():
-        model.generation_config.eos_token_id = ENDS
-    model.save_pretrained(folder)
-    holder.save_pretrained(folder)
-    return folder
 
 
 def _clip_pixels(**options: Any) -> dict[str, Any]:
@@ -90,8 +40,8 @@ def llava_next(folder: Path, *, sliding_window: int | None = None) -> Path:
     """LLaVA-NeXT with a Mistral decoder; images of other shapes have other numbers of tokens."""
     points = [[16, 32], [32, 16], [32, 32]]
     config = hf.LlavaNextConfig(
-        vision_config=hf.CLIPVisionConfig(**_TOWER),
-        text_config=hf.MistralConfig(**_DECODER, sliding_window=sliding_window),
+        vision_config=hf.CLIPVisionConfig(**TOWER),
+        text_config=hf.MistralConfig(**DECODER, sliding_window=sliding_window),
         image_token_index=IMAGE,
         image_grid_pinpoints=points,
     )
@@ -100,38 +50,60 @@ def llava_next(folder: Path, *, sliding_window: int | None = None) -> Path:
     )
     processor = hf.LlavaNextProcessor(
         pixels,
-        _tokenizer("<bos> $A", None),
+        tokenizer("<bos> $A", None),
         patch_size=4,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=TEMPLATE.replace("IMAGE", "<image>"),
     )
-    return _save(folder, hf.LlavaNextForConditionalGeneration(config), processor)
+    return save(folder, hf.LlavaNextForConditionalGeneration(config), processor)
 
 
 def llava(folder: Path) -> Path:
     """LLaVA with a Llama decoder."""
     config = hf.LlavaConfig(
-        vision_config=hf.CLIPVisionConfig(**_TOWER), text_config=hf.LlamaConfig(**_DECODER), image_token_index=IMAGE
+        vision_config=hf.CLIPVisionConfig(**TOWER), text_config=hf.LlamaConfig(**DECODER), image_token_index=IMAGE
     )
-    return _save(folder, hf.LlavaForConditionalGeneration(config), _llava_processor())
+    return save(folder, hf.LlavaForConditionalGeneration(config), _llava_processor())
 
 
 def vip_llava(folder: Path) -> Path:
     """ViP-LLaVA: a family that no table names."""
     config = hf.VipLlavaConfig(
-        vision_config=hf.CLIPVisionConfig(**_TOWER),
-        text_config=hf.LlamaConfig(**_DECODER),
+        vision_config=hf.CLIPVisionConfig(**TOWER),
+        text_config=hf.LlamaConfig(**DECODER),
         image_token_index=IMAGE,
         vision_feature_layers=[-1, -2],
     )
-    return _save(folder, hf.VipLlavaForConditionalGeneration(config), _llava_processor())
+    return save(folder, hf.VipLlavaForConditionalGeneration(config), _llava_processor())
+
+
+def gemma3(folder: Path) -> Path:
+    """Gemma 3: image tokens see each other in both directions, and the decoder's windows slide."""
+    siglip = {**TOWER, "vision_use_head": False}
+    config = hf.Gemma3Config(
+        vision_config=siglip,
+        text_config={
+            **DECODER,
+            "head_dim": 8,
+            "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        mm_tokens_per_image=4,
+        image_token_index=IMAGE,
+        boi_token_index=SEE,
+        eoi_token_index=SEEN,
+    )
+    pixels = hf.Gemma3ImageProcessor(size={"height": 16, "width": 16}, do_pan_and_scan=False)
+    chat = TEMPLATE.replace("IMAGE", "<see>")
+    processor = hf.Gemma3Processor(pixels, tokenizer("<bos> $A", None), chat_template=chat, image_seq_length=4)
+    return save(folder, hf.Gemma3ForConditionalGeneration(config), processor)
 
 
 def _llava_processor() -> Any:
     return hf.LlavaProcessor(
         hf.CLIPImageProcessor(**_clip_pixels()),
-        _tokenizer("<bos> $A", None),
+        tokenizer("<bos> $A", None),
         patch_size=4,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
@@ -140,7 +112,7 @@ def _llava_processor() -> Any:
 
 
 def _qwen(folder: Path, model: Any, config: Any, vision: dict[str, Any]) -> Path:
-    decoder = {**_DECODER, "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}}
+    decoder = {**DECODER, "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e4}}
     numbers = {
         "image_token_id": IMAGE,
         "video_token_id": VIDEO,
@@ -151,11 +123,11 @@ def _qwen(folder: Path, model: Any, config: Any, vision: dict[str, Any]) -> Path
     cut = {"patch_size": 4, "merge_size": 2, "size": {"shortest_edge": 16 * 16, "longest_edge": 40 * 40}}
     processor = hf.Qwen2VLProcessor(
         hf.Qwen2VLImageProcessor(**cut),
-        _tokenizer(None, None),
+        tokenizer(None, None),
         hf.Qwen2VLVideoProcessor(**cut),
         chat_template=TEMPLATE.replace("IMAGE", "<see> <image> <seen>"),
     )
-    return _save(folder, model(made), processor)
+    return save(folder, model(made), processor)
 
 
 def qwen2_vl(folder: Path) -> Path:
@@ -184,29 +156,29 @@ def _blip_parts(model: Any) -> Any:
         "sep_token_id": SEP,
         "pad_token_id": PAD,
     }
-    return model(hf.BlipConfig(text_config=text, vision_config=_TOWER, initializer_range=0.5))
+    return model(hf.BlipConfig(text_config=text, vision_config=TOWER, initializer_range=0.5))
 
 
 def blip(folder: Path) -> Path:
     """BLIP's captioner."""
     processor = hf.BlipProcessor(
-        hf.BlipImageProcessor(size={"height": 16, "width": 16}), _tokenizer("<bos> $A <sep>", None)
+        hf.BlipImageProcessor(size={"height": 16, "width": 16}), tokenizer("<bos> $A <sep>", None)
     )
     model = _blip_parts(hf.BlipForConditionalGeneration)
     torch.nn.init.constant_(model.text_decoder.cls.predictions.bias[SEP : SEP + 1], 5.0)  # its one end of answers
-    return _save(folder, model, processor)
+    return save(folder, model, processor)
 
 
 def blip_retrieval(folder: Path) -> Path:
     """BLIP's retrieval model, which has the name of the architecture but no decoder."""
-    return _save(folder, _blip_parts(hf.BlipForImageTextRetrieval), _tokenizer(None, None))
+    return save(folder, _blip_parts(hf.BlipForImageTextRetrieval), tokenizer(None, None))
 
 
 def _blip_2(folder: Path, text_config: Any, frame: str) -> Path:
     queries = {"vocab_size": len(VOCABULARY), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     queries |= {"intermediate_size": 32, "encoder_hidden_size": 24, "max_position_embeddings": 64}
     config = hf.Blip2Config(
-        vision_config=_TOWER,
+        vision_config=TOWER,
         qformer_config=queries,
         text_config=text_config,
         num_query_tokens=4,
@@ -215,15 +187,15 @@ def _blip_2(folder: Path, text_config: Any, frame: str) -> Path:
     )
     processor = hf.Blip2Processor(
         hf.BlipImageProcessor(size={"height": 16, "width": 16}),
-        _tokenizer(frame, None, names_image=False),
+        tokenizer(frame, None, names_image=False),
         num_query_tokens=4,
     )
-    return _save(folder, hf.Blip2ForConditionalGeneration(config), processor)
+    return save(folder, hf.Blip2ForConditionalGeneration(config), processor)
 
 
 def blip_2(folder: Path) -> Path:
     """BLIP-2 with OPT, a decoder."""
-    sizes = {name: _DECODER[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")}
+    sizes = {name: DECODER[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")}
     opt = hf.OPTConfig(
         **sizes,
         ffn_dim=48,
@@ -254,14 +226,14 @@ def blip_2_t5(folder: Path) -> Path:
 
 def llama(folder: Path) -> Path:
     """A language model with a chat template."""
-    tokenizer = _tokenizer("<bos> $A", TEMPLATE.replace("IMAGE", ""))
-    return _save(folder, hf.LlamaForCausalLM(hf.LlamaConfig(**_DECODER)), tokenizer)
+    chats = tokenizer("<bos> $A", TEMPLATE.replace("IMAGE", ""))
+    return save(folder, hf.LlamaForCausalLM(hf.LlamaConfig(**DECODER)), chats)
 
 
 def silent_llama(folder: Path) -> Path:
     """A language model whose likeliest token is always padding."""
-    model = hf.LlamaForCausalLM(hf.LlamaConfig(**_DECODER, tie_word_embeddings=False))
-    _save(folder, model, _tokenizer("<bos> $A", TEMPLATE.replace("IMAGE", "")))
+    model = hf.LlamaForCausalLM(hf.LlamaConfig(**DECODER, tie_word_embeddings=False))
+    save(folder, model, tokenizer("<bos> $A", TEMPLATE.replace("IMAGE", "")))
     torch.nn.init.zeros_(model.lm_head.weight)
     model.save_pretrained(folder)
     return folder
@@ -269,7 +241,7 @@ def silent_llama(folder: Path) -> Path:
 
 def vit(folder: Path) -> Path:
     """A model that writes nothing."""
-    return _save(folder, hf.ViTModel(hf.ViTConfig(**_TOWER)), _tokenizer(None, None))
+    return save(folder, hf.ViTModel(hf.ViTConfig(**TOWER)), tokenizer(None, None))
 
 
 BUILDERS: dict[str, Callable[[Path], Path]] = {
@@ -277,6 +249,7 @@ BUILDERS: dict[str, Callable[[Path], Path]] = {
     "llava_next_sliding": lambda folder: llava_next(folder, sliding_window=24),
     "llava": llava,
     "vip_llava": vip_llava,
+    "gemma3": gemma3,
     "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
     "blip": blip,

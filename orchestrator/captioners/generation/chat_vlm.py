@@ -54,7 +54,7 @@ class ChatVlm:
         return write_chats(self._model, self._tokenizer, self._usage, chats, add_special_tokens=framed)
 
     def _answer(self, images: Sequence[Image.Image], chats: Sequence[str], owners: Sequence[int]) -> list[str]:
-        if self.sharing == "none":
+        if self.sharing == "none" or len(chats) == len(images):
             return self._whole_rows([images[owner] for owner in owners], chats)
         firsts = [owners.index(owner) for owner in range(len(images))]
         batch = self._process(images, [chats[first] for first in firsts])
@@ -64,7 +64,7 @@ class ChatVlm:
         self._usage.add(prompt_tokens=sum(map(len, rows)), images_encoded=len(images))
         features = self._encode(batch)
         grids = batch.get("image_grid_thw")
-        if self.sharing == "prefix" and len(rows) > len(images):
+        if self.sharing == "prefix":
             lengths = shared_lengths(rows, owners, self._processor.image_token_id)
             if lengths is not None:
                 return self._with_shared_prefix(rows, owners, lengths, features, grids)
@@ -137,7 +137,7 @@ class ChatVlm:
 
     def _process(self, images: Sequence[Image.Image], chats: Sequence[str]) -> Any:
         batch = self._processor(
-            images=list(images),
+            images=[[image] for image in images],  # some families' processors take a flat list for one row's images
             text=list(chats),
             padding=True,
             return_tensors="pt",

@@ -38,10 +38,8 @@ class Weights:
         try:
             config = AutoConfig.from_pretrained(self._source, **self._options)
         except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"model {self.name}: its configuration cannot be read: {str(error).splitlines()[0]}",
-                expected="a transformers directory or hub id: config.json, *.safetensors, tokenizer and processor",
-                remedy="check path and revision; trust_remote_code: true only for code that you have read",
+            raise self._unreadable(
+                "configuration", "config.json of an architecture that transformers has", error
             ) from error
         self.model_type = str(config.model_type)
         self.kind = self._kind(config)
@@ -91,6 +89,8 @@ class Weights:
                 **spread,
                 **self._options,
             )
+        except OSError as error:
+            raise self._unreadable("weights", "*.safetensors", error) from error
         except (ValueError, ImportError) as error:
             raise ConfigError(
                 f"model {self.name}: {error}",
@@ -109,10 +109,20 @@ class Weights:
         return model.eval()
 
     def load_processor(self) -> Any:
-        """The processor of images and texts, its tokenizer padding on the left."""
+        """The processor of images and texts, its tokenizer padding on the left.
+
+        Raises:
+            ConfigError: files of it are missing; of some, transformers would make a tokenizer alone.
+        """
         from transformers import AutoProcessor
 
-        processor = AutoProcessor.from_pretrained(self._source, **self._options)
+        files = "preprocessor_config.json or processor_config.json, and the tokenizer's files"
+        try:
+            processor = AutoProcessor.from_pretrained(self._source, **self._options)
+        except (OSError, ValueError) as error:
+            raise self._unreadable("processor", files, error) from error
+        if not hasattr(processor, "image_processor"):
+            raise self._unreadable("processor", files, ValueError("no image processor is configured"))
         _pad_left(processor.tokenizer)
         return processor
 
@@ -123,6 +133,13 @@ class Weights:
         tokenizer = AutoTokenizer.from_pretrained(self._source, **self._options)
         _pad_left(tokenizer)
         return tokenizer
+
+    def _unreadable(self, what: str, files: str, error: Exception) -> ConfigError:
+        return ConfigError(
+            f"model {self.name}: its {what} cannot be read: {str(error).strip().splitlines()[0]}",
+            expected=f"a transformers directory or hub id with {files}",
+            remedy="check path and revision; trust_remote_code: true only for code that you have read",
+        )
 
     def need_chat_template(self, holder: Any) -> None:
         """Refuse a processor or tokenizer without a chat template."""

@@ -18,6 +18,7 @@ SHARED = {
     "llava_next_sliding": "image",
     "llava": "prefix",
     "vip_llava": "none",
+    "gemma3": "none",
     "qwen2_vl": "prefix",
     "qwen2_5_vl": "prefix",
     "blip": "image",
@@ -26,6 +27,7 @@ SHARED = {
 }
 TOWERS = {
     "CLIPVisionModel",
+    "SiglipVisionModel",
     "Qwen2VisionTransformerPretrainedModel",
     "Qwen2_5_VisionTransformerPretrainedModel",
     "BlipVisionModel",
@@ -122,7 +124,7 @@ def test_tokens_of_answers_are_counted_up_to_their_end(model_folder: Folder, pic
     assert captioner.usage.counts["completion_tokens"] == expected
 
 
-@pytest.mark.parametrize("name", ["llava_next", "qwen2_vl", "blip", "blip_2"])
+@pytest.mark.parametrize("name", ["llava_next", "llava_next_sliding", "qwen2_vl", "blip", "blip_2"])
 def test_beam_search_and_a_least_length_are_those_of_the_plain_loop(
     name: str, model_folder: Folder, pictures: list[Image.Image]
 ) -> None:

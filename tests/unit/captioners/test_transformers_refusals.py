@@ -49,6 +49,12 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     assert "martian" in refused(model=str(tmp_path)).wrong
 
 
+def test_a_model_without_its_processor_is_refused(model_folder: Folder, tmp_path: Path) -> None:
+    folder = shutil.copytree(model_folder("llava"), tmp_path / "blind")
+    (folder / "processor_config.json").unlink()
+    assert "processor_config.json" in refused(model=str(folder)).expected
+
+
 def test_an_architecture_that_writes_no_text_is_refused(model_folder: Folder) -> None:
     error = refused(model=str(model_folder("vit")))
     assert "a vit writes no text" in error.wrong

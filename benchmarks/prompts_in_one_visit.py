@@ -43,7 +43,7 @@ def llava_next(folder: Path) -> str:
     """A LLaVA-NeXT of 22 million random weights: 5 tiles of 196 patches an image, a decoder of 4 layers."""
     import transformers as hf
 
-    tokenizer = hf.AutoTokenizer.from_pretrained(resolve_model("embedded:tiny_vlm"))
+    tokenizer = hf.AutoTokenizer.from_pretrained(resolve_model("embedded:tiny_vlm"), model_max_length=2048)
     numbers = {"bos_token_id": 1, "eos_token_id": 5, "pad_token_id": 0}
     sizes: dict[str, Any] = {"intermediate_size": 1536, "num_attention_heads": 6, "hidden_size": 384}
     text = {"hidden_size": 256, "intermediate_size": 768, "num_attention_heads": 4, "num_hidden_layers": 4, **numbers}

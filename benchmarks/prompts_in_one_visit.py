@@ -27,7 +27,7 @@ from orchestrator.captioners.prompts import PROMPTS, inject_class
 from orchestrator.datasets.index import decode_rgb
 from orchestrator.teachers.weights import resolve_model
 
-NEW_TOKENS = 16
+NEW_TOKENS, LEAST_ROUNDS = 16, 7
 ASKED = tuple(
     inject_class(PROMPTS[name], "dax") for name in ("general", "targeted_1", "targeted_2", "targeted_3", "targeted_4")
 )
@@ -157,7 +157,7 @@ def measure(name: str, source: str, files: list[bytes], seconds: float) -> None:
         parts = Parts(resolve_model(source), files)
         times: dict[str, list[Any]] = {"one": [], "five": [], "parts of one": [], "parts of five": []}
         started = time.perf_counter()
-        while time.perf_counter() - started < seconds or len(times["one"]) < 3:
+        while time.perf_counter() - started < seconds or len(times["one"]) < LEAST_ROUNDS:
             times["one"].append(timed(one))
             times["five"].append(timed(five))
             times["parts of one"].append(parts.times(len(ASKED)))

@@ -6,6 +6,7 @@ Rows are [padding, prefix, padding, suffix]: padding is masked and takes no posi
 passes. Knows nothing of stores or engines.
 """
 
+import functools
 import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -36,20 +37,22 @@ class ChatVlm:
         weights.need_chat_template(self._processor)
         self._model = weights.load_model()
         decoding.pin(self._model, pad_token_id=self._tokenizer.pad_token_id)
+        # Many images are asked the same; rendering 160 prompts of 32 images anew took an eighth of their visits' time.
+        self._chat = functools.lru_cache(maxsize=4096)(self._render)
         self.sharing: Sharing = sharing_of(weights.model_type)
         if self.sharing == "prefix" and not self._cache_is_plain():
             self.sharing = "image"
 
     def describe(self, images: Sequence[Image.Image], prompts: Sequence[Sequence[str]]) -> list[list[str]]:
         """See `Generator`."""
-        chats = [self._chat(prompt, with_image=True) for asked in prompts for prompt in asked]
+        chats = [self._chat(prompt, True) for asked in prompts for prompt in asked]
         owners = [owner for owner, asked in enumerate(prompts) for _ in asked]
         answers = iter(self._answer(images, chats, owners))
         return [[next(answers) for _ in asked] for asked in prompts]
 
     def write(self, prompts: Sequence[str]) -> list[str]:
         """See `Generator`: a chat without an image."""
-        chats = [self._chat(prompt, with_image=False) for prompt in prompts]
+        chats = [self._chat(prompt, False) for prompt in prompts]
         framed = self._adds_special_tokens(chats)
         return write_chats(self._model, self._tokenizer, self._usage, chats, add_special_tokens=framed)
 
@@ -117,7 +120,7 @@ class ChatVlm:
         self._usage.add(images_encoded=len(images), prompt_tokens=num_tokens, prefill_tokens=num_tokens)
         return self._generate(batch.pop("input_ids"), batch.pop("attention_mask"), dict(batch))
 
-    def _chat(self, prompt: str, *, with_image: bool) -> str:
+    def _render(self, prompt: str, with_image: bool) -> str:
         content = [{"type": "image"}] * with_image + [{"type": "text", "text": prompt}]
         turn = {"role": "user", "content": content}
         chat = str(self._processor.apply_chat_template([turn], add_generation_prompt=True))

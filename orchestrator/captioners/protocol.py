@@ -46,7 +46,8 @@ class Usage:
     """What a teacher has used since it was built; `counts` only ever grow.
 
     Names in use: `forwards` (calls of the model's generate, or requests that were answered), `images_encoded` (images
-    through the vision tower), `prompt_tokens`, `completion_tokens`, `retries`, `cost_usd`.
+    through the vision tower), `prompt_tokens` (of whole prompts, image tokens included), `prefill_tokens` (those that
+    went through the decoder: fewer where prompts share a prefix), `completion_tokens`, `retries`, `cost_usd`.
     """
 
     counts: Counter[str] = field(default_factory=Counter)

@@ -4,6 +4,7 @@ Reads weight files for their digest. Knows nothing of architectures.
 """
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from orchestrator.artifacts.fingerprint import digest_folder
 from orchestrator.errors import ConfigError
 
 EMBEDDED_PREFIX = "embedded:"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _WEIGHTS_FOLDER = Path(__file__).resolve().parent.parent / "embedded" / "weights"
 
 
@@ -33,20 +35,31 @@ def resolve_model(model: str) -> str:
     return str(local.resolve()) if local.is_dir() else model
 
 
-@functools.lru_cache(maxsize=32)
-def weights_identity(model: str, revision: str | None) -> dict[str, Any]:
-    """What pins the weights: the digest of a directory's files, or hub id and revision.
+def require_pinned(model: str, revision: str | None) -> None:
+    """Refuse a hub id whose revision can move; costs nothing for a local directory.
 
     Raises:
-        ConfigError: a hub id without a revision, because the hub's default branch may move.
+        ConfigError: no revision, or one that is not a full commit hash: branches and tags can be moved.
     """
+    if Path(resolve_model(model)).is_dir() or _COMMIT.fullmatch(revision or ""):
+        return
+    told = "without a revision" if revision is None else f"with the revision {revision!r}"
+    raise ConfigError(
+        f"model {model}: a hub id {told}, and no local directory has this name",
+        expected="revision: a full commit hash (40 hexadecimal digits); a branch or tag can move under stored rows",
+        remedy="copy the hash from the repository's list of commits, or give the path of a local directory",
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def weights_identity(model: str, revision: str | None) -> dict[str, Any]:
+    """What pins the weights: the digest of a directory's files, or hub id and commit.
+
+    Raises:
+        ConfigError: see `require_pinned`.
+    """
+    require_pinned(model, revision)
     source = resolve_model(model)
     if Path(source).is_dir():
         return {"digest": digest_folder(Path(source))}
-    if revision is None:
-        raise ConfigError(
-            f"model {model}: a hub id needs a revision, and no local directory has this name",
-            expected="revision: the commit or tag of the weights, so that a moved branch cannot serve stale rows",
-            remedy="set revision, or give the path of a local directory",
-        )
     return {"hub_id": model, "revision": revision}

@@ -81,6 +81,14 @@ def test_all_prompts_of_an_image_in_one_visit_answer_like_one_by_one(kind: Any, 
 
 
 @each_captioner
+def test_visits_without_an_image_are_answered_in_their_place(kind: Any, pictures: Any) -> None:
+    captioner = captioner_of(kind)
+    prompts = ("Describe a dax in one sentence.", PROMPTS["general"])
+    asked = [Visit(pictures[0], prompts[1:]), Visit(None, prompts), Visit(pictures[1], prompts[1:])]
+    assert captioner.caption(asked) == [captioner.caption([visit])[0] for visit in asked]
+
+
+@each_captioner
 def test_a_captioners_identity_is_plain_json_and_stable(kind: Any) -> None:
     identity = built(kind).identity()
     assert json.loads(json.dumps(identity)) == identity

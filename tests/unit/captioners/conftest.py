@@ -1,9 +1,12 @@
-"""A server of the test's own, and captioners that ask it."""
+"""A server of the test's own and captioners that ask it; directories of tiny models; pictures of several shapes."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from orchestrator.captioners.endpoint.client import OpenAIEndpointCaptioner
 from orchestrator.captioners.openai_endpoint import OpenAIEndpointSettings
@@ -26,3 +29,26 @@ def ask(server: EndpointServer) -> Callable[..., OpenAIEndpointCaptioner]:
         return OpenAIEndpointSettings(**(settings | changes)).build()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The directory of a tiny model by its name, made when a test first asks for it."""
+    from tests.tiny_models import BUILDERS
+
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = BUILDERS[name](tmp_path_factory.mktemp("models") / name)
+        return made[name]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Image.Image]:
+    """Four images of noise in three shapes."""
+    generator = np.random.default_rng(0)
+    shapes = [(16, 16), (32, 16), (16, 40), (16, 16)]
+    return [Image.fromarray(generator.integers(0, 256, (*shape, 3), dtype=np.uint8)) for shape in shapes]

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from orchestrator.captioners.vllm_engine import VllmCaptionerSettings, chat_messages
 from orchestrator.errors import ConfigError
 
-GIVEN: dict[str, Any] = {"model": "org/vlm-7b", "revision": "0123abcd"}
+GIVEN: dict[str, Any] = {"model": "org/vlm-7b", "revision": "0123456789" * 4}
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"model": "org/vlm-13b"}, {"revision": "4567"}, {"vllm_version": "0.30.0"}, {"dtype": "float16"},
+    [{"model": "org/vlm-13b"}, {"revision": "4567" * 10}, {"vllm_version": "0.30.0"}, {"dtype": "float16"},
      {"quantization": "fp8"}, {"max_model_len": 4096}, {"max_new_tokens": 65}, {"temperature": 0.5}, {"seed": 1},
      {"chat_template_content_format": "string"}, {"mm_processor_kwargs": {"max_pixels": 1000}},
      {"engine_kwargs": {"enforce_eager": True}}, {"model": "embedded:tiny_vlm"}],
@@ -33,12 +33,12 @@ def test_how_an_engine_is_spread_over_gpus_is_not_in_the_identity(change: dict[s
 
 
 def test_a_hub_id_needs_a_revision() -> None:
-    with pytest.raises(ConfigError, match="a hub id needs a revision"):
+    with pytest.raises(ConfigError, match="a hub id without a revision"):
         VllmCaptionerSettings(model="org/vlm-7b").identity()
 
 
 def test_a_revision_goes_to_the_engine_for_a_hub_id_and_not_for_a_directory() -> None:
-    assert VllmCaptionerSettings(**GIVEN).engine()["revision"] == "0123abcd"
+    assert VllmCaptionerSettings(**GIVEN).engine()["revision"] == GIVEN["revision"]
     assert "revision" not in VllmCaptionerSettings(model="embedded:tiny_vlm", revision="x").engine()
 
 

@@ -1,4 +1,4 @@
-"""The identity of weights: bytes of a directory, or a hub id with its revision; a bare hub id is refused."""
+"""The identity of weights: bytes of a directory, or a hub id with its commit; a hub id that can move is refused."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from orchestrator.captioners.transformers_vlm import TransformersCaptionerSettings
 from orchestrator.errors import ConfigError
 from orchestrator.teachers.open_clip_encoder import OpenClipSettings
-from orchestrator.teachers.weights import resolve_model, weights_identity
+from orchestrator.teachers.weights import require_pinned, resolve_model, weights_identity
 
 
 @pytest.fixture
@@ -36,10 +36,25 @@ def test_a_hub_id_without_a_revision_is_refused_because_branches_move() -> None:
             settings.identity()
 
 
-def test_a_hub_id_is_pinned_by_its_revision() -> None:
-    one, two = (weights_identity("organisation/model-7b", revision) for revision in ("abc", "abd"))
-    assert one == {"hub_id": "organisation/model-7b", "revision": "abc"}
+@pytest.mark.parametrize("revision", ["main", "v1.0", "refs/pr/3", "0123abc", "g" * 40, "A" * 40, "0" * 39, "0" * 41])
+def test_a_revision_that_can_move_is_refused_and_the_error_says_what_is_wanted(revision: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        weights_identity("organisation/model-7b", revision)
+    assert repr(revision) in error.value.wrong
+    assert "40 hexadecimal digits" in error.value.expected
+    with pytest.raises(ConfigError, match="40 hexadecimal digits"):
+        TransformersCaptionerSettings(model="organisation/model-7b", revision=revision).build()
+
+
+def test_a_hub_id_is_pinned_by_its_commit() -> None:
+    one, two = (weights_identity("organisation/model-7b", digit * 40) for digit in "0f")
+    assert one == {"hub_id": "organisation/model-7b", "revision": "0" * 40}
     assert one != two
+
+
+def test_a_directory_needs_no_revision(folder: Path) -> None:
+    require_pinned(str(folder), None)
+    assert set(fresh_identity(folder)) == {"digest"}
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

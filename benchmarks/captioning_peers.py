@@ -2,8 +2,8 @@
 
 Two failures, each for itself: the driver is killed (SIGKILL) when the model has seen 60 % of the rows, and then the
 same command is started again; or one image has been cut off after it was listed, and a command that fails is started
-again (at most three times). Every contender runs the embedded VLM (one actor, micro-batches of 16) over the same JPEG files,
-and its model appends to one log what it was given.
+again (at most three times). Every contender runs the embedded VLM (one actor, micro-batches of 16) over the same JPEG
+files, and its model appends to one log what it was given.
 
 Prints for each: rows that reached the model before the kill and were lost, rows paid more than once, good rows missing
 at the end, rows there twice, wall time of all commands.

@@ -46,7 +46,7 @@ def threshold_against_lot() -> float:
     encode, look = encoder.build_text(), encoder.build_image()
     parts = range(0, len(rows), 200)
     texts = np.concatenate([encode(answers[start : start + 200]) for start in parts])
-    seen = np.concatenate([look(images[start : start + 200]) for start in parts])
+    seen = np.concatenate([look(images[start : start + 200])["embedding"] for start in parts])
     cosine = cosines(texts, np.arange(len(rows)), seen, np.arange(len(rows)))
     wrong = np.array(
         [

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.artifacts.embeddings import HEADER
+from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.config.execution import ActorPoolSettings, Execution
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import load_experiment, with_overrides
@@ -49,3 +51,10 @@ def make_smoke_line(root: Path) -> SmokeLine:
     """Index, captions, embeddings and shards of the smoke experiment below `root`."""
     context = quiet_context(load_experiment(SMOKE), root)
     return SmokeLine(context, line.run(context, "shard"))
+
+
+def drop_arrays(embeddings: Path, *prefixes: str) -> None:
+    """Take arrays out of an `embeddings` artifact, as an experiment without them would have it."""
+    header = read_json(embeddings / HEADER)
+    kept = {name: array for name, array in header["arrays"].items() if not name.startswith(prefixes)}
+    write_json(embeddings / HEADER, {**header, "arrays": kept})

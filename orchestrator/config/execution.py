@@ -91,6 +91,11 @@ class Execution(Frozen):
     store_root: str | None = Field(
         default=None, description="folder or URI (s3://bucket/prefix) of the teacher stores; null: storage_root/store"
     )
+    hot_copies: str | None = Field(
+        default=None,
+        description="folder on each node for the memory-mapped copies of teacher rows; null = beside the artifact, or "
+        "in the node's temporary folder where the storage root is no folder",
+    )
     cluster: ClusterSettings = ClusterSettings()
     captioning: ActorPoolSettings = ActorPoolSettings()
     embedding: ActorPoolSettings = ActorPoolSettings(batch_size=128)

@@ -23,10 +23,11 @@ from orchestrator.frozen import Frozen
 from orchestrator.losses import LossSettings
 from orchestrator.students import StudentSettings
 from orchestrator.students.adaptor import AdaptorSettings
-from orchestrator.teachers import EncoderSettings
+from orchestrator.teachers import ImageEncoderSettings, TextEncoderSettings
 from orchestrator.training.settings import TrainingSettings
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+DEFAULT_OUTPUTS = ("embedding",)
 Override = str | int | float | bool | None | list[str]
 
 
@@ -59,8 +60,8 @@ class Experiment(Frozen):
     text_sources: tuple[str, ...] = ()
     class_text: ClassTextSettings | None = None
     describer: CaptionerSettings | None = None
-    text_encoder: EncoderSettings
-    image_teacher: EncoderSettings | None = None
+    text_encoder: TextEncoderSettings
+    image_teacher: ImageEncoderSettings | None = None
     image_size: int = Field(default=64, ge=16, le=1024, description="side of the student's images, pixels")
     student: StudentSettings
     adaptor: AdaptorSettings = AdaptorSettings()
@@ -99,6 +100,8 @@ class Experiment(Frozen):
                 problems.append(f"text_sources: {name} is not among texts ({', '.join(self.texts)})")
         if "text" in {loss.kind.split("_")[0] for loss in self.losses.values()} and not self.text_sources:
             problems.append("text_sources: a text loss is on, but no text source is named")
+        if getattr(self.text_encoder, "outputs", DEFAULT_OUTPUTS) != DEFAULT_OUTPUTS:
+            problems.append("text_encoder.outputs: a text encoder gives embeddings only; outputs are for image_teacher")
         if not self.losses:
             problems.append("losses: there is none")
         if not self.arms:
@@ -136,7 +139,10 @@ class Experiment(Frozen):
 
 
 def _cannot_score(
-    name: str, thresholds: CaptionThresholds, text_encoder: EncoderSettings, image_teacher: EncoderSettings | None
+    name: str,
+    thresholds: CaptionThresholds,
+    text_encoder: TextEncoderSettings,
+    image_teacher: ImageEncoderSettings | None,
 ) -> list[str]:
     """Why a text source cannot be judged by CLIP score: it takes one and the same encoder for texts and images."""
     if thresholds.min_clip_score is None:
@@ -144,7 +150,7 @@ def _cannot_score(
     what = f"texts.{name}.thresholds.min_clip_score"
     if image_teacher is None:
         return [f"{what}: there is no image_teacher, so captions cannot be scored against their images"]
-    scaled = {"logit_scale"}  # a scale of logits moves no embedding
-    if image_teacher.model_dump(exclude=scaled) != text_encoder.model_dump(exclude=scaled):
+    other = {"logit_scale", "outputs"}  # neither a scale of logits nor more outputs move an embedding
+    if image_teacher.model_dump(exclude=other) != text_encoder.model_dump(exclude=other):
         return [f"{what}: image_teacher and text_encoder differ, so their embeddings have no cosine"]
     return []

@@ -3,6 +3,7 @@
 Reads and writes manifests. Knows nothing of the single stages.
 """
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -103,6 +104,14 @@ class Context:
     def folder(self) -> Path:
         """The experiment's own folder."""
         return self.root / self.experiment.name
+
+    @property
+    def hot_copies(self) -> Path | None:
+        """The node's folder for memory-mapped copies of teacher rows; None keeps them beside the artifact."""
+        execution = self.execution
+        if execution.hot_copies is not None:
+            return Path(execution.hot_copies).expanduser()
+        return Path(tempfile.gettempdir()) / "orchestrator-hot-copies" if "://" in execution.storage_root else None
 
     @property
     def executor(self) -> Executor:

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.artifacts.storage import read_json, read_table, write_json, write_table
 from orchestrator.artifacts.teacher_store import KEY
 from orchestrator.captioners.prompts import CLASS_FIELD
@@ -26,6 +27,7 @@ from orchestrator.evaluation.shot_accuracy import shot_groups
 from orchestrator.stages import caption, index, text_thresholds
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.text_thresholds import origins, own_rows
+from orchestrator.teachers import BothTowers, text_identity
 from orchestrator.vocabulary import SPLIT_TRAIN
 
 MEASURES, SUMS = "quality.parquet", "quality.json"
@@ -70,7 +72,7 @@ def load(planned: Plan) -> tuple[pd.DataFrame, dict[str, Any]]:
 def _has_joint_space(context: Context) -> bool:
     """Whether texts and images are embedded by the same encoder, so that their cosine means something."""
     teacher = context.experiment.image_teacher
-    return teacher is not None and teacher.identity() == context.experiment.text_encoder.identity()
+    return isinstance(teacher, BothTowers) and text_identity(teacher) == text_identity(context.experiment.text_encoder)
 
 
 def _cosines(context: Context, folder: Path, data: DatasetIndex, rows: pa.Table) -> tuple[Floats, list[str]]:
@@ -83,8 +85,7 @@ def _cosines(context: Context, folder: Path, data: DatasetIndex, rows: pa.Table)
     for name, text in context.experiment.texts.items():
         if isinstance(text, CaptionText) and len(text.prompts()) == 1:  # joined answers have no embedding each
             sources.setdefault(text.prompts()[0], name)
-    texts = np.load(folder / "text_vectors.npy", mmap_mode="r", allow_pickle=False)
-    images = np.load(folder / "image_vectors.npy", mmap_mode="r", allow_pickle=False)
+    texts, images = text_thresholds.joint_vectors(Embeddings(folder, context.hot_copies))
     positions = pc.index_in(rows["image_id"], value_set=train["image_id"].combine_chunks()).fill_null(-1).to_numpy()
     prompts = np.asarray(rows["prompt"].to_pylist(), dtype=object)
     for prompt, source in sources.items():
@@ -102,7 +103,7 @@ def _cosines(context: Context, folder: Path, data: DatasetIndex, rows: pa.Table)
 
 
 def _text_rows(context: Context, folder: Path, train: pa.Table, source: str) -> npt.NDArray[np.int64]:
-    """The row in `text_vectors.npy` of each training image's own caption, also of one that thresholds dropped."""
+    """The row of the text vectors of each training image's own caption, also of one that thresholds dropped."""
     text = context.experiment.texts[source]
     assert isinstance(text, CaptionText)
     given = read_table(folder / text_thresholds.TEXT_ROWS, columns=[source])[source].to_numpy()

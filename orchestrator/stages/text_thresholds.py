@@ -1,6 +1,6 @@
 """Drops from an embeddings folder the texts that their sources' thresholds refuse: their rows become -1.
 
-Reads `text_rows.parquet`, `text_vectors.npy` and `image_vectors.npy` of a folder that is filled but not finished;
+Reads `text_rows.parquet`, the vectors of texts and training images of a folder that is filled but not finished;
 writes `text_rows.parquet` again, `dropped_texts.parquet` (which captions, and why) and `text_thresholds.json` (how
 many). Knows nothing of encoders and of how the folder was filled.
 """
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.artifacts.storage import read_table, write_json, write_table
 from orchestrator.captioners.texts import CaptionText
 from orchestrator.datasets.index import DatasetIndex
@@ -41,6 +42,7 @@ def apply(context: Context, folder: Path, data: DatasetIndex, captions: pa.Table
     sources = {name: text for name, text in catalogue if isinstance(text, CaptionText) and _in_use(text)}
     if not sources:
         return {}
+    made = Embeddings(folder, context.hot_copies)
     train = data.images.filter(pc.equal(data.images["split"], SPLIT_TRAIN))
     rows = read_table(folder / TEXT_ROWS)
     assert rows["image_id"].equals(train["image_id"]), "text rows are those of the training images, in index order"
@@ -53,7 +55,7 @@ def apply(context: Context, folder: Path, data: DatasetIndex, captions: pa.Table
         column = rows[name].to_numpy()
         origin = origins(text, labels.tolist())
         own = own_rows(column, origin)
-        verdict = _judge(text, folder, train, data.classes, captions, own)
+        verdict = _judge(text, made, train, data.classes, captions, own)
         told[name] = _told(text, verdict, groups)
         if not verdict.kept.any():
             failing = ", ".join(f"{reason} {number:,}" for reason, number in told[name]["fails"].items())
@@ -79,7 +81,7 @@ DROPPED_SCHEMA = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),
         pa.field("image_id", pa.string(), nullable=False),  # the image that the caption was written of
-        pa.field("text_row", pa.int64(), nullable=False),  # its embedding's row in text_vectors.npy
+        pa.field("text_row", pa.int64(), nullable=False),  # its embedding's row of the text vectors
         pa.field("fails", pa.list_(pa.string()), nullable=False),  # every threshold that it fails, in their order
     ]
 )
@@ -101,17 +103,23 @@ def own_rows(column: Integers, origin: Integers) -> Integers:
     return own
 
 
+def joint_vectors(made: Embeddings) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Memory-mapped vectors of the texts [T, e] and of the training images [N, e], of one encoder for both."""
+    texts = made.vectors("texts")
+    assert texts is not None, "the embed stage always makes texts"
+    return texts, made.open(f"images/{SPLIT_TRAIN}/embedding").array
+
+
 def _judge(
-    text: CaptionText, folder: Path, train: pa.Table, classes: pa.Table, captions: pa.Table, own: Integers
+    text: CaptionText, made: Embeddings, train: pa.Table, classes: pa.Table, captions: pa.Table, own: Integers
 ) -> Verdict:
     assert text.thresholds is not None
     groups = texts_of(text.model_copy(update={"permute": "none"}), train, classes, captions)
     said = [group[0] if isinstance(group, tuple) else None for group in groups]  # a caption source joins its answers
     cosine = None
     if text.thresholds.min_clip_score is not None:
-        vectors = np.load(folder / "text_vectors.npy", mmap_mode="r", allow_pickle=False)
-        images = np.load(folder / "image_vectors.npy", mmap_mode="r", allow_pickle=False)
-        cosine = cosines(vectors, own, images, np.arange(len(own)))
+        texts, images = joint_vectors(made)
+        cosine = cosines(texts, own, images, np.arange(len(own)))
     return apply_thresholds(text.thresholds, said, train["label"].to_numpy(), classes["name"].to_pylist(), cosine)
 
 

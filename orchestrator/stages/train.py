@@ -35,6 +35,7 @@ def make_job(
         folder=str(folder),
         shards=str(parents["shard"].folder),
         embeddings=str(parents["embed"].folder),
+        hot_copies=None if context.hot_copies is None else str(context.hot_copies),
         parents=_fingerprints(parents),
         num_classes=index.num_classes(parents["index"]),
         text_sources=experiment.text_sources,

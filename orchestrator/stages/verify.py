@@ -3,9 +3,11 @@
 Reads everything below a folder; with repair, removes what is damaged. Knows nothing of experiments.
 """
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
+from orchestrator.artifacts.embeddings import HEADER, Embeddings
 from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.manifest import MANIFEST_NAME, discard, verify_files
 from orchestrator.artifacts.store_checks import verify_store
@@ -31,6 +33,17 @@ def stores_below(root: str) -> list[TeacherStore]:
     return found
 
 
+def _verify_hot_copies(embeddings: Embeddings, *, repair: bool) -> list[str]:
+    """Problems of the arrays beside an `embeddings` artifact; repaired by removal: the next reader builds them anew."""
+    problems = []
+    for name in embeddings.header.arrays:
+        if found := embeddings.verify(name):
+            problems += found
+            if repair:
+                shutil.rmtree(embeddings.place(name))
+    return problems
+
+
 def verify_folder(root: str, *, repair: bool = False) -> tuple[list[str], dict[str, float]]:
     """Problems in words, and counts, of every artifact and store at or below a folder or URI.
 
@@ -46,6 +59,8 @@ def verify_folder(root: str, *, repair: bool = False) -> tuple[list[str], dict[s
         problems += found
         if found and repair:
             discard(manifest.parent)
+        elif (manifest.parent / HEADER).is_file():
+            problems += _verify_hot_copies(Embeddings(manifest.parent), repair=repair)
     counts["artifacts"] = len(manifests)
     stores = stores_below(root)
     counts["stores"] = len(stores)

@@ -43,6 +43,7 @@ class TrainingJob(Frozen):
         run_key: identity of the run in tracking.
         folder: where checkpoints and the student go (shared storage when there are many nodes).
         shards, embeddings: the artifacts' folders; `parents` are their fingerprints.
+        hot_copies: the node's folder for memory-mapped copies of teacher rows; None = beside the artifact.
         text_sources: names of the text sources the text loss reads, in order (Q of them).
     """
 
@@ -50,6 +51,7 @@ class TrainingJob(Frozen):
     folder: str
     shards: str
     embeddings: str
+    hot_copies: str | None = None
     parents: dict[str, str]
     num_classes: int
     text_sources: tuple[str, ...]
@@ -122,7 +124,8 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     folder, shards = Path(job.folder), Path(job.shards)
     images, select = load_split(shards, vocabulary.SPLIT_TRAIN), load_split(shards, vocabulary.SPLIT_SELECT)
     counts = np.bincount(images.labels, minlength=job.num_classes)
-    teacher = load_teacher(Path(job.embeddings), job.text_sources)
+    hot_copies = Path(job.hot_copies) if job.hot_copies else None
+    teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
     text_dim = teacher.text_vectors.shape[1]
     teacher_dim = 0 if teacher.image_vectors is None else teacher.image_vectors.shape[1]
     model = build_model(job, tuple(int(n) for n in counts), text_dim, teacher_dim).to(device)

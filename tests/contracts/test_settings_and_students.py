@@ -12,7 +12,7 @@ from orchestrator.captioners.texts import TextSettings
 from orchestrator.datasets import DatasetSettings
 from orchestrator.losses import LossSettings
 from orchestrator.students import StudentSettings, TimmStudentSettings
-from orchestrator.teachers import EncoderSettings
+from orchestrator.teachers import ImageEncoderSettings, TextEncoderSettings
 
 SAMPLES: dict[type, dict[str, Any]] = {  # members whose settings have no defaults for everything
     TimmStudentSettings: {"name": "test_byobnet"},
@@ -33,25 +33,39 @@ def members(union: Any) -> list[Any]:
     return list(get_args(get_args(union)[0]))
 
 
+def required(kind: Any) -> dict[str, Any]:
+    """Values of the settings that have no default."""
+    if "model" in kind.model_fields:
+        return {"model": "x"}
+    return REQUIRED.get(kind.model_fields["kind"].default, {})
+
+
 def built(kind: Any) -> Any:
     """A member with sample settings."""
     return kind(**SAMPLES.get(kind, {}))
 
 
-UNIONS = (CaptionerSettings, EncoderSettings, StudentSettings, LossSettings, DatasetSettings, TextSettings)
-SETTINGS = [kind for union in UNIONS for kind in members(union)]
+UNIONS = (
+    CaptionerSettings,
+    TextEncoderSettings,
+    ImageEncoderSettings,
+    StudentSettings,
+    LossSettings,
+    DatasetSettings,
+    TextSettings,
+)
+SETTINGS = list(dict.fromkeys(kind for union in UNIONS for kind in members(union)))
 each_student = pytest.mark.parametrize("kind", members(StudentSettings), ids=lambda kind: kind.__name__)
 
 
 @pytest.mark.parametrize("kind", SETTINGS, ids=lambda kind: kind.__name__)
 def test_settings_cannot_change_refuse_unknown_names_and_survive_json(kind: Any) -> None:
-    name = kind.model_fields["kind"].default
-    settings = kind(**REQUIRED.get(name, {}))
+    settings = kind(**required(kind))
     assert kind.model_validate(json.loads(settings.model_dump_json())) == settings
     with pytest.raises(ValidationError, match="frozen"):
         settings.kind = "other"
     with pytest.raises(ValidationError, match="Extra inputs"):
-        kind(**REQUIRED.get(name, {}), no_such_setting=1)
+        kind(**required(kind), no_such_setting=1)
 
 
 @each_student

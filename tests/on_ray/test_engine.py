@@ -36,7 +36,7 @@ from orchestrator.tracking import TrackingSettings
 from orchestrator.training.run import HISTORY, STUDENT, read_result, train
 from tests.on_ray.placement import PlacementWorker
 from tests.on_ray.processes import our_ray_workers
-from tests.smoke_line import SMOKE, SmokeLine, make_smoke_line, quiet_context
+from tests.smoke_line import SMOKE, SmokeLine, drop_arrays, make_smoke_line, quiet_context
 
 pytestmark = pytest.mark.ray
 PATIENCE_S = 30.0
@@ -162,7 +162,7 @@ def test_students_trained_side_by_side_are_those_trained_in_process_and_an_error
     jobs = [smoke_line.job(tmp_path / f"seed {seed}", {"training.init_seed": seed}) for seed in range(3)]
     jobs[1] = jobs[1].model_copy(update={"text_sources": (), "embeddings": str(tmp_path / "embeddings")})
     shutil.copytree(smoke_line.plans["embed"].folder, tmp_path / "embeddings")
-    (tmp_path / "embeddings" / "image_vectors.npy").unlink()
+    drop_arrays(tmp_path / "embeddings", "images/")
     done: dict[int, str] = {}
     executor.train_many(jobs, TrialSettings(max_concurrent=2), nothing, done.__setitem__)
     assert (done[0], done[2]) == ("", "")

@@ -15,6 +15,7 @@ from orchestrator.stages.texts import class_texts, texts_in, texts_of, vectors_o
 from orchestrator.teachers.hashed import HashedEncoderSettings
 from orchestrator.teachers.open_clip_encoder import OpenClipSettings
 from orchestrator.teachers.weights import resolve_model
+from orchestrator.training.data import load_teacher
 from tests.smoke_line import SMOKE, quiet_context
 from tests.unit.captioners.text_tables import class_table, material
 
@@ -79,7 +80,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = line.run(context, "embed")["embed"].folder
     data = index.load(context)
     train = data.images.filter([split == "train" for split in data.images["split"].to_pylist()])
-    vectors = np.load(folder / "text_vectors.npy", allow_pickle=False)
+    vectors = load_teacher(folder, []).text_vectors
     rows = read_table(folder / "text_rows.parquet")
     assert rows["image_id"].equals(train["image_id"])
     return folder, data, train, lambda source: vectors[rows[source].to_numpy()]
@@ -98,7 +99,7 @@ def test_the_teachers_class_vectors_are_those_of_the_chosen_class_text(embedded:
     ensemble = ClassNameText(ensemble="clip").templates()
     names = data.classes["name"].to_pylist()
     wanted = np.stack([mean_of([text.replace("{class}", name) for text in ensemble], 16) for name in names])
-    found = np.load(folder / "class_vectors.npy", allow_pickle=False)
+    found = load_teacher(folder, []).class_vectors
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-7)
 
 

@@ -41,14 +41,21 @@ def test_image_embeddings_are_unit_vectors_and_like_images_are_near() -> None:
     pixels = random.integers(0, 256, (64, 64, 3), np.uint8)
     near = np.clip(pixels.astype(int) + random.integers(-3, 4, pixels.shape), 0, 255).astype(np.uint8)
     images = [Image.fromarray(pixels), Image.fromarray(near), Image.new("RGB", (64, 64), (200, 10, 10))]
-    vectors = HashedEncoderSettings(dim=32).build_image()(images)
+    vectors = HashedEncoderSettings(dim=32).build_image()(images)["embedding"]
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
     assert vectors[0] @ vectors[1] > 0.999
     assert vectors[0] @ vectors[2] < 0.99
     gray = HashedEncoderSettings(dim=32).build_image()([images[0].convert("L"), images[0].convert("L").convert("RGB")])
-    assert np.array_equal(gray[0], gray[1])
+    assert np.array_equal(*gray["embedding"])
 
 
 def test_the_scale_of_class_logits_is_no_part_of_the_embeddings_identity() -> None:
     assert HashedEncoderSettings(logit_scale=10).identity() == HashedEncoderSettings(logit_scale=100).identity()
     assert HashedEncoderSettings(dim=8).identity() != HashedEncoderSettings(dim=16).identity()
+
+
+def test_the_feature_of_an_image_is_the_sum_of_its_cells_tokens() -> None:
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (16, 16, 3), np.uint8))
+    rows = HashedEncoderSettings(outputs=("embedding", "feature", "tokens")).build_image()([image])
+    np.testing.assert_allclose(rows["tokens"].sum(1), rows["feature"], rtol=1e-5)
+    np.testing.assert_allclose(rows["feature"] / np.linalg.norm(rows["feature"]), rows["embedding"], rtol=1e-5)

@@ -13,7 +13,7 @@ from orchestrator.training import order
 from orchestrator.training.data import load_split, load_teacher
 from orchestrator.training.loop import Trainer
 from orchestrator.training.run import build_model, train
-from tests.smoke_line import SmokeLine
+from tests.smoke_line import SmokeLine, drop_arrays
 
 
 def trainer_with_a_bad_row(smoke_line: SmokeLine, folder: Path, bad_row: int) -> Trainer:
@@ -56,8 +56,7 @@ def test_a_text_loss_without_texts_and_an_image_loss_without_a_teacher_name_what
 ) -> None:
     embeddings = tmp_path / "embeddings"
     shutil.copytree(smoke_line.plans["embed"].folder, embeddings)
-    for name in ("image_vectors.npy", "class_vectors.npy"):
-        (embeddings / name).unlink()
+    drop_arrays(embeddings, "images/", "classes")
     job = smoke_line.job(tmp_path / "job", {"losses.image.feature_weight": 0})
     job = job.model_copy(update={"embeddings": str(embeddings), "text_sources": ()})
     with pytest.raises(ConfigError) as error:
@@ -70,7 +69,7 @@ def test_a_text_loss_without_texts_and_an_image_loss_without_a_teacher_name_what
 def test_a_feature_term_without_a_teacher_says_what_to_set(smoke_line: SmokeLine, tmp_path: Path) -> None:
     embeddings = tmp_path / "embeddings"
     shutil.copytree(smoke_line.plans["embed"].folder, embeddings)
-    (embeddings / "image_vectors.npy").unlink()
+    drop_arrays(embeddings, "images/")
     job = smoke_line.job(tmp_path / "job").model_copy(update={"embeddings": str(embeddings)})
     with pytest.raises(ConfigError, match="set an image teacher"):
         next(train(job))

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.artifacts.hot_copy import HotCopy
+from orchestrator.artifacts.ledger import CommitRecord
 from orchestrator.artifacts.store_arrays import read_rows, to_column
 from orchestrator.artifacts.teacher_store import KEY, TeacherStore, row_key
 
@@ -40,7 +41,8 @@ def main() -> None:
         for start in range(0, NUM_ROWS, PART):
             rows = generator.standard_normal((PART, DIM)).astype(np.float16)
             bare[start : start + PART] = rows
-            store.commit(pa.table({KEY: keys[start : start + PART], "embedding": to_column(rows)}), model_rows=0)
+            table = pa.table({KEY: keys[start : start + PART], "embedding": to_column(rows)})
+            store.commit(table, CommitRecord(id=str(start), run="benchmark"))
         bare.flush()
         build_s = seconds_of(lambda: HotCopy.build(store, keys, "embedding", folder / "hot", "float16"))
         bare = np.memmap(folder / "bare", np.float16, "r", shape=(NUM_ROWS, DIM))
@@ -60,12 +62,12 @@ def main() -> None:
         print(
             f"ratio {speed / bare_speed:.3f} (median of {ROUNDS} interleaved batches of {BATCH} of {NUM_ROWS:,} rows)"
         )
-        print(f"built from {len(store.parts())} Parquet parts in {build_s:.1f} s, {NUM_ROWS / build_s:,.0f} rows/s")
+        print(f"built from {len(store.files())} Parquet files in {build_s:.1f} s, {NUM_ROWS / build_s:,.0f} rows/s")
         once_s = seconds_of(lambda: read_rows(store, keys, "embedding"))
         memory_mib = NUM_ROWS * DIM * 2 / 2**20
         print(f"for context: Parquet once into memory {once_s:.1f} s and {memory_mib:.0f} MiB in every worker")
         chosen_keys = [keys[row] for row in generator.integers(0, NUM_ROWS, BATCH)]
-        by_key_s = seconds_of(lambda: store.read(chosen_keys))
+        by_key_s = seconds_of(lambda: store.read(chosen_keys, ["embedding"]))
         print(f"for context: {BATCH} rows by key from the store {by_key_s:.2f} s, {BATCH / by_key_s:,.0f} rows/s")
 
 

@@ -19,20 +19,22 @@ _LISTINGS = 20  # a listing that a concurrent compaction overtook is taken again
 
 
 def to_column(rows: Sequence[Array | None]) -> pa.Array:
-    """Rows of one shape and type as a column: numbers, or (nested) lists of fixed size; None becomes null.
+    """Rows of one shape and type as a column: numbers, or (nested) lists; None becomes null.
 
-    At least one row must be there, because it tells the shape.
+    At least one row must be there, because it tells the shape. Not lists of a fixed size: pyarrow 25 writes such a
+    column with nulls but cannot read it back ("Expected all lists to be of size=4 but index 2 had size=0").
     """
-    first = next(row for row in rows if row is not None)
-    blank = np.zeros_like(first)
-    stacked = np.stack([blank if row is None else row for row in rows])
-    missing = pa.array([row is None for row in rows])
+    missing = np.array([row is None for row in rows])
+    stacked = np.stack([row for row in rows if row is not None])
     if stacked.ndim == 1:
-        return pc.if_else(missing, pa.scalar(None, pa.from_numpy_dtype(stacked.dtype)), pa.array(stacked))
+        full = np.zeros(len(rows), stacked.dtype)
+        full[~missing] = stacked
+        return pa.array(full, mask=missing)
     column = pa.array(stacked.ravel())
     for size in stacked.shape[:1:-1]:
-        column = pa.FixedSizeListArray.from_arrays(column, size)
-    return pa.FixedSizeListArray.from_arrays(column, stacked.shape[1], mask=missing)
+        column = pa.ListArray.from_arrays(pa.array(np.arange(0, len(column) + 1, size), pa.int32()), column)
+    offsets = np.concatenate([[0], np.cumsum(np.where(missing, 0, stacked.shape[1]))])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), column, mask=pa.array(missing))
 
 
 def from_column(column: pa.ChunkedArray) -> Array:
@@ -45,8 +47,11 @@ def from_column(column: pa.ChunkedArray) -> Array:
         raise ArtifactError(f"a column of {column.type} holds {column.null_count} empty rows", expected="no empty row")
     shape, kind = [len(column)], column.type
     values = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], kind)
-    while pa.types.is_fixed_size_list(kind):
-        shape.append(kind.list_size)
+    while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        lengths = np.unique(np.asarray(pc.list_value_length(values)))
+        if len(lengths) > 1:
+            raise ArtifactError(f"a column of {column.type} holds lists of {len(lengths)} lengths", expected="one")
+        shape.append(int(lengths[0]) if len(lengths) else 0)
         values, kind = values.flatten(), kind.value_type
     if not pa.types.is_primitive(kind):
         raise ArtifactError(f"a column of {column.type} is no array", expected="numbers, or lists of one length")

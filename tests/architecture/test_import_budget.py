@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("ray", "mlflow", "transformers", "timm", "open_clip", "torch")
+HEAVY = ("ray", "mlflow", "transformers", "sentence_transformers", "timm", "open_clip", "torch")
 
 
 @pytest.mark.parametrize("module", ["orchestrator.config", "orchestrator.cli"])

@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from orchestrator.artifacts.compaction import compact
 from orchestrator.artifacts.hot_copy import HEADER, ROWS, HotCopy
+from orchestrator.artifacts.ledger import CommitRecord
 from orchestrator.artifacts.store_arrays import from_column, read_rows, stream_rows, to_column
-from orchestrator.artifacts.teacher_store import KEY, TeacherStore
+from orchestrator.artifacts.teacher_store import ERROR_CLASS, KEY, TeacherStore
 from orchestrator.errors import ArtifactError
 
 DIM = 24
@@ -40,7 +42,9 @@ def store(tmp_path: Path) -> TeacherStore:
         rows = np.stack([vector(int(key)) for key in part])
         columns = {"embedding": to_column(rows), "tokens": to_column(rows.reshape(-1, 4, 6)),
                    "num_tokens": to_column(part.astype(np.int32))}  # fmt: skip
-        made.commit(pa.table({KEY: [name(int(key)) for key in part], **columns}), model_rows=len(part))
+        made.commit(
+            pa.table({KEY: [name(int(key)) for key in part], **columns}), CommitRecord(id=str(start), run="test")
+        )
     return made
 
 
@@ -55,17 +59,52 @@ def wanted() -> list[int]:
 def test_an_array_survives_its_column(shape: tuple[int, ...], dtype: str, tmp_path: Path) -> None:
     rows = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     store = TeacherStore(tmp_path)
-    store.commit(pa.table({KEY: [name(i) for i in range(5)], "rows": to_column(rows)}), model_rows=5)
+    store.commit(
+        pa.table({KEY: [name(i) for i in range(5)], "rows": to_column(rows)}), CommitRecord(id="0", run="test")
+    )
     back = read_rows(store, [name(i) for i in (4, 0, 2)], "rows")
     assert back.dtype == rows.dtype
     assert np.array_equal(back, rows[[4, 0, 2]])
 
 
-def test_a_column_with_an_empty_row_or_of_texts_is_refused() -> None:
+def test_a_column_with_an_empty_row_of_several_lengths_or_of_texts_is_refused() -> None:
     with pytest.raises(ArtifactError, match="1 empty rows"):
-        from_column(pa.chunked_array([pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2))]))
+        from_column(pa.chunked_array([pa.array([[1.0, 2.0], None])]))
+    with pytest.raises(ArtifactError, match="lists of 2 lengths"):
+        from_column(pa.chunked_array([pa.array([[1.0, 2.0], [1.0]])]))
     with pytest.raises(ArtifactError, match="no array"):
         from_column(pa.chunked_array([["a"]]))
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_refused_rows_are_null_in_the_column_and_no_part_of_an_array(compacted: bool, tmp_path: Path) -> None:
+    store = TeacherStore(tmp_path)
+    rows = [np.ones((2, 3), np.float32), None, np.full((2, 3), 7, np.float32)]
+    told = {ERROR_CLASS: [None, "Bad", None], "rows": to_column(rows)}
+    store.commit(pa.table({KEY: [name(i) for i in range(3)], **told}), CommitRecord(id="0", run="test"))
+    bad = pa.table({KEY: [name(3)], ERROR_CLASS: ["Bad"]})  # a part in which everything was refused has no column
+    store.commit(bad, CommitRecord(id="1", run="test"))
+    if compacted:
+        compact(store, everything=True)
+    assert np.array_equal(read_rows(store, [name(2), name(0)], "rows"), np.stack([rows[2], rows[0]]))
+    with pytest.raises(ArtifactError, match="lacks 2 of 3 rows"):
+        read_rows(store, [name(0), name(1), name(3)], "rows")
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_compaction_changes_no_array_also_while_it_is_read(store: TeacherStore, everything: bool) -> None:
+    keys = [name(key) for key in wanted()]
+    before = read_rows(store, keys, "tokens")
+    stream = stream_rows(store, keys, "tokens")
+    found = np.full_like(before, np.nan)
+    places, values = next(stream)
+    found[places] = values
+    compact(store, everything=everything)  # the files that the stream has listed are gone
+    for places, values in stream:
+        assert np.isnan(found[places]).all()
+        found[places] = values
+    assert np.array_equal(found, before)
+    assert np.array_equal(read_rows(store, keys, "tokens"), before)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -92,7 +131,7 @@ def test_a_hot_copy_holds_the_rows_of_its_keys_in_their_order(
 
 def test_rows_come_back_part_by_part_so_that_a_store_never_has_to_fit_into_memory(store: TeacherStore) -> None:
     chunks = list(stream_rows(store, [name(key) for key in range(120)], "embedding"))
-    assert len(chunks) == len(store.parts()) == 8
+    assert len(chunks) == store.num_parts() == 8
     assert max(len(places) for places, _ in chunks) == 16
     assert sorted(np.concatenate([places for places, _ in chunks]).tolist()) == list(range(120))
 
@@ -127,7 +166,7 @@ def test_a_copy_of_no_rows_is_empty(store: TeacherStore, tmp_path: Path) -> None
     assert copy.verify(store) == []
 
 
-def _build(store: Path, folder: Path, keys: list[str], start: Any) -> None:
+def _build(store: str, folder: Path, keys: list[str], start: Any) -> None:
     start.wait()
     copy = HotCopy.build(TeacherStore(store), keys, "embedding", folder, "float16")
     assert np.array_equal(copy.array[0], vector(0).astype(np.float16))
@@ -146,7 +185,7 @@ def test_workers_that_build_at_once_all_get_the_same_copy(
         monkeypatch.setattr("fcntl.flock", no_locks)
     fork = multiprocessing.get_context("fork")
     start, keys = fork.Barrier(4), [name(key) for key in range(120)]
-    workers = [fork.Process(target=_build, args=(store.folder, tmp_path / "hot", keys, start)) for _ in range(4)]
+    workers = [fork.Process(target=_build, args=(str(store.folder), tmp_path / "hot", keys, start)) for _ in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -167,7 +206,7 @@ def test_verification_finds_changed_bytes_changed_truth_and_lost_rows(store: Tea
     assert copy.verify(store, sample=120) == [f"{folder}: 1 of 120 rows differ from {store.folder}"]
     shutil.rmtree(folder)
     copy = HotCopy.build(store, keys, "embedding", folder, "float32")
-    store.parts()[0].unlink()
+    store.part_files.delete(store.part_files.names()[0])
     problems = copy.verify(store)
     assert len(problems) == 1
     assert "lacks 16 of 120 rows" in problems[0]

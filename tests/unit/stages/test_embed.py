@@ -79,7 +79,7 @@ def test_equal_texts_go_through_the_model_once_and_only_new_ones_on_the_next_run
     assert len(set(texts)) == len(texts) == first["texts"] < rows.num_rows * 3
     assert first["texts_embedded"] == len({*texts, *classes})  # one encoder for both: one pool embeds the classes too
     store = Embeddings(plan.folder).store("texts")
-    assert store.model_rows() == len(store.keys()) == first["texts_embedded"]
+    assert store.totals()["model_rows"] == len(store.keys()) == first["texts_embedded"]
     more = {"kind": "class_name", "template": "an image of a {class}"}
     _, again = embedded(tmp_path, texts__named=more)
     num_new = counts(again)["texts"] - first["texts"]

@@ -99,8 +99,9 @@ def make(context: Context, parents: Mapping[str, Plan]) -> Plan:
         header = EmbeddingsHeader(sources=tuple(sources), logit_scale=scale, arrays=arrays, encoders=told)
         write_json(folder / embeddings.HEADER, header.model_dump(mode="json"))
         made = Embeddings(folder, context.hot_copies)
-        for name in arrays:
-            made.open(name)
+        for name, array in arrays.items():
+            if array.split in (None, vocabulary.SPLIT_TRAIN):  # what training reads; others are built when opened
+                made.open(name)
         _write_groups(made, "texts", groups or [("",)])
         if classes is not None:
             _write_groups(made, "classes", of_classes)

@@ -13,9 +13,11 @@ from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import read_table
 from orchestrator.config.load import load_experiment, with_overrides
 from orchestrator.datasets.index import decode_rgb, read_image_bytes
+from orchestrator.errors import ArtifactError
 from orchestrator.stages import index, line
 from orchestrator.stages.context import Context, Plan
 from orchestrator.stages.verify import verify_folder
+from orchestrator.teachers import HashedEncoderSettings
 from orchestrator.training.data import load_teacher
 from tests import tiny_encoders as tiny
 from tests.smoke_line import SMOKE, quiet_context
@@ -146,3 +148,24 @@ def test_verify_compares_the_arrays_with_their_stores_and_repair_removes_what_di
     assert verify_folder(str(tmp_path))[0] == []
     assert load_teacher(plan.folder, []).image_vectors is not None
     assert verify_folder(str(tmp_path))[0] == []
+
+
+def test_an_image_that_is_gone_costs_only_itself_and_the_rest_is_kept(tmp_path: Path) -> None:
+    context, plan = embedded(tmp_path, image_teacher__outputs=MAPS)
+    images = [row for row in index.load(context).images.to_pylist() if row["split"] == "train"]
+    shutil.rmtree(plan.folder)
+    shutil.rmtree(context.root / "store" / "image-embeddings")
+    gone = Path(images[0]["path"])
+    kept = gone.read_bytes()
+    damaged = bytearray(kept)
+    damaged[images[0]["offset"] + images[0]["size"] // 2] ^= 0xFF
+    gone.write_bytes(damaged)
+    with pytest.raises(ArtifactError, match="1 images could not be embedded"):
+        line.run(context, "embed")
+    gone.write_bytes(kept)
+    line.run(context, "embed")
+    assert counts(plan)["images_embedded"] == 1
+    truth = HashedEncoderSettings(dim=16, outputs=("embedding", "tokens")).build_image()(train_images(context))
+    found = load_teacher(plan.folder, []).image_outputs
+    assert np.array_equal(found["tokens"], truth["tokens"])
+    assert np.array_equal(found["embedding"], truth["embedding"])

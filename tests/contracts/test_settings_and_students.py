@@ -34,10 +34,12 @@ def members(union: Any) -> list[Any]:
 
 
 def required(kind: Any) -> dict[str, Any]:
-    """Values of the settings that have no default."""
-    if "model" in kind.model_fields:
-        return {"model": "x"}
-    return REQUIRED.get(kind.model_fields["kind"].default, {})
+    """Values of the settings that have no default; a student and a teacher may share a kind's name, not their fields."""
+    given = REQUIRED.get(kind.model_fields["kind"].default, {})
+    found = {name: value for name, value in given.items() if name in kind.model_fields}
+    if "model" in kind.model_fields and kind.model_fields["model"].is_required():
+        found.setdefault("model", "x")
+    return found
 
 
 def built(kind: Any) -> Any:

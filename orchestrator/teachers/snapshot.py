@@ -7,7 +7,7 @@ library below can come upon a pickle. Every library then loads from that folder,
 from pathlib import Path
 
 from orchestrator.errors import ArtifactError
-from orchestrator.teachers.weights import resolve_model, weights_identity
+from orchestrator.teachers.weights import require_pinned, resolve_model
 
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.npz")
@@ -23,9 +23,9 @@ def weights_folder(model: str, revision: str | None, *, refuse_pickles: bool = T
     Raises:
         ArtifactError: no safetensors in the folder, pickled weights beside them, or the hub cannot be reached and the
             commit is not in its cache.
-        ConfigError: see `weights_identity`.
+        ConfigError: see `require_pinned`.
     """
-    weights_identity(model, revision)  # refuses a hub id that is not pinned
+    require_pinned(model, revision)
     source = resolve_model(model)
     folder = Path(source) if Path(source).is_dir() else _download(model, revision)
     if not any(folder.rglob("*.safetensors")):

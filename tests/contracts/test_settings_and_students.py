@@ -21,6 +21,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "image_folder": {"root": "x"},
     "list_file": {"root": "x", "lists": {"train": "x"}},
     "timm": {"name": "x"},
+    "openai": {"base_url": "http://localhost/v1", "model": "x", "declared_version": "x"},
     "caption": {"prompt": "general"},
     "description_files": {"labels": "x"},
     "sentences": {"file": "x"},
@@ -34,7 +35,7 @@ def members(union: Any) -> list[Any]:
 
 
 def required(kind: Any) -> dict[str, Any]:
-    """Values of the settings that have no default; a student and a teacher may share a kind's name, not their fields."""
+    """Values of the settings that have no default, by field: a student and a teacher may share a kind's name."""
     given = REQUIRED.get(kind.model_fields["kind"].default, {})
     found = {name: value for name, value in given.items() if name in kind.model_fields}
     if "model" in kind.model_fields and kind.model_fields["model"].is_required():

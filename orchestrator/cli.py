@@ -110,6 +110,22 @@ for _name, _text in {
 
 
 @app.command()
+def plan(
+    experiment: ExperimentArgument,
+    overrides: OverridesArgument = None,
+    execution: ExecutionOption = DEFAULT_EXECUTION,
+    settings: OverrideExecutionOption = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say what captions and embeddings will cost: a probe of a few micro-batches, whose rows are kept."""
+    with _told_plainly(debug):
+        from orchestrator.stages.command import Request, plan_command
+
+        plan_command(Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet))
+
+
+@app.command()
 def evidence(
     experiment: ExperimentArgument,
     overrides: OverridesArgument = None,

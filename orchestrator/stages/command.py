@@ -17,9 +17,10 @@ from orchestrator.config.load import load_execution, load_experiment
 from orchestrator.errors import ArtifactError, ConfigError
 from orchestrator.executors.protocol import Executor
 from orchestrator.reporting.data import ReportData
-from orchestrator.stages import evidence, line, report, store
+from orchestrator.stages import evidence, index, line, planner, report, store
 from orchestrator.stages.context import Context
 from orchestrator.stages.feedback import Feedback
+from orchestrator.stages.plan_table import plan_table
 from orchestrator.stages.verify import stores_below
 from orchestrator.tracking import NullTracker, tracking
 
@@ -91,6 +92,21 @@ def evidence_command(request: Request, arms: Sequence[str], seeds: Sequence[int]
     with tracked(context):
         table = evidence.make(context, line.run(context, "shard"), arms, seeds)
     context.feedback.console.print(table, markup=False)
+
+
+def plan_command(request: Request) -> None:
+    """Probe what the line's teacher outputs will cost, and print it; the probe's rows stay in the store."""
+    context = request.context()
+    try:
+        found = planner.estimates(context, index.make(context).folder)
+    finally:
+        context.close()
+    planner.write_predictions(context, found)
+    console = context.feedback.console
+    console.print(plan_table(found))
+    for images in found:
+        if images.unit == "images" and (told := planner.advice(context, images)):
+            console.print(told)
 
 
 def _show(context: Context, folder: Path, data: ReportData) -> None:

@@ -146,14 +146,8 @@ class Encoded:
         told = json.loads(self.store.folder.read(ENCODER)) if ENCODER in self.store.folder.names() else {}
         return {"label": self.encoder.label(), **told}
 
-    def make_missing(self, context: Context, also: "Encoded | None" = None) -> int:
-        """Put the rows that the store lacks through the model, each input once; `also` shares the pool of actors.
-
-        Returns how many went through the model.
-
-        Raises:
-            ArtifactError: an input could not be encoded.
-        """
+    def job(self, context: Context, also: "Encoded | None" = None) -> Job:
+        """These rows as a job for the engine; `also` shares the pool of actors."""
         pool, store = context.execution.embedding, self.store
         rows = self.table if also is None else pa.concat_tables([self.table, also.table])
         columns = [("text", pa.string())] if self.of == "text" else list(ADDRESS.items())
@@ -171,10 +165,22 @@ class Encoded:
             )  # fmt: skip
 
         schema = pa.schema([*columns, ("keys", pa.list_(pa.string()))])
-        job = Job("embed", f"{self.of}s", store, lambda: chunked(rows, CHUNK_ROWS), to_items, schema, open_worker, pool)
-        account, refused = make_rows(context, job, context.folder / "embeddings")
-        if refused & set(rows[KEY].to_pylist()):
-            told = store.refused(sorted(refused)).slice(0, 1).to_pylist()[0]
+        return Job(
+            "embed", f"{self.of}s", store, lambda: chunked(rows, CHUNK_ROWS), to_items, schema, open_worker, pool
+        )
+
+    def make_missing(self, context: Context, also: "Encoded | None" = None) -> int:
+        """Put the rows that the store lacks through the model, each input once; `also` shares the pool of actors.
+
+        Returns how many went through the model.
+
+        Raises:
+            ArtifactError: an input could not be encoded.
+        """
+        account, refused = make_rows(context, self.job(context, also), context.folder / "embeddings")
+        keys = {*self.keys, *(also.keys if also is not None else ())}
+        if refused & keys:
+            told = self.store.refused(sorted(refused)).slice(0, 1).to_pylist()[0]
             raise ArtifactError(
                 f"{account.quarantined} {self.of}s could not be embedded, first {told['path'] or ''} "
                 f"{told['error_message']}",

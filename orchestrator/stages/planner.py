@@ -7,18 +7,23 @@ compares itself. Knows nothing of single back ends.
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.artifacts.compaction import compact
-from orchestrator.artifacts.storage import read_json, write_json
+from orchestrator.artifacts.storage import read_json, read_table, write_json
+from orchestrator.artifacts.teacher_store import KEY
+from orchestrator.captioners.texts import CaptionText
 from orchestrator.config.execution import Execution
 from orchestrator.executors.micro_batches import MicroBatches
 from orchestrator.search.space import load_space
+from orchestrator.stages import caption
 from orchestrator.stages.context import Context
+from orchestrator.stages.encoded import encoded_images, encoded_texts
 from orchestrator.stages.teacher_rows import Account, Job, Ran, predictions_path, run_plan, write_plan
 
 SHARE, LEAST, MOST = 0.02, 6, 24  # of the micro-batches in a probe, and how many of them for each actor
@@ -34,7 +39,7 @@ class Estimate:
         seconds: wall time of the rest, from an engine that is ready, its actors' start included.
         start_s: of this, until the first actor is at work; per_micro_batch_s: inside an actor.
         gpu_hours, cpu_hours: reserved by the pool for that time.
-        stored_bytes: of the rest, at the probe's bytes a row.
+        stored_bytes: of the rest, at the probe's bytes a row (without compaction's gain).
         usd: at the execution's prices and the endpoint's; None when there are none.
     """
 
@@ -49,6 +54,7 @@ class Estimate:
     cpu_hours: float = 0.0
     stored_bytes: float = 0.0
     usd: float | None = None
+    is_exact: bool = True  # the number of rows is known, not estimated
 
     @property
     def rest(self) -> int:
@@ -138,11 +144,52 @@ def _money(execution: Execution, job: Job, seconds: float, endpoint_usd: float) 
     return sum(known) + endpoint_usd if known or endpoint_usd else None
 
 
-def write_predictions(context: Context, estimates: Sequence[Estimate]) -> None:
+def estimates(context: Context, index: Path) -> list[Estimate]:
+    """What captions, images and texts will cost, in the order of the line."""
+    experiment = context.experiment
+    captions = caption.job(context, index)
+    found = [estimate(context, captions, context.folder)]
+    images = read_table(index / "images.parquet")
+    if experiment.image_teacher is not None:
+        wanted = encoded_images(context, experiment.image_teacher, images)
+        found.append(estimate(context, wanted.job(context), context.folder))
+    if any(isinstance(text, CaptionText) for text in experiment.texts.values()):
+        found.append(_texts(context, captions))
+    return found
+
+
+def _texts(context: Context, captions: Job) -> Estimate:
+    """The captions' texts: those that are there are probed, and the distinct share of them stands for all."""
+    keys = pa.concat_arrays([chunk[KEY].combine_chunks() for chunk in captions.chunks()])
+    there = keys.filter(pc.is_in(keys, value_set=captions.store.done_keys()))
+    if not len(there):
+        return Estimate("texts", 0, 0, 0, 0.0)
+    made = captions.store.read(there, ["caption"])["caption"].to_pylist()
+    distinct = list(dict.fromkeys(made))
+    told = estimate(
+        context, encoded_texts(context, context.experiment.text_encoder, distinct).job(context), context.folder
+    )
+    grown = len(keys) / len(there)  # 1 when all captions are there
+    if grown == 1 or not told.per_micro_batch_s:
+        return told
+    pool = context.execution.embedding
+    missing = round(grown * len(distinct)) - (len(distinct) - told.missing)
+    rest = missing - told.probed
+    seconds = told.start_s + told.per_micro_batch_s * -(-rest // (pool.batch_size * pool.num_actors))
+    scale = seconds / told.seconds if told.seconds else 1.0
+    return replace(
+        told, asked=round(grown * len(distinct)), missing=missing, seconds=seconds, is_exact=False,
+        gpu_hours=told.gpu_hours * scale, cpu_hours=told.cpu_hours * scale,
+        stored_bytes=told.stored_bytes * rest / max(1, told.rest),
+        usd=None if told.usd is None else told.usd * scale,
+    )  # fmt: skip
+
+
+def write_predictions(context: Context, found: Sequence[Estimate]) -> None:
     """Leave what was predicted for the run to compare itself with."""
     path = predictions_path(context)
     old: dict[str, Any] = read_json(path) if path.is_file() else {}
-    new = {e.unit: {"rows": e.rest, "seconds": round(e.seconds, 2)} for e in estimates if e.rest}
+    new = {e.unit: {"rows": e.rest, "seconds": round(e.seconds, 2), "is_exact": e.is_exact} for e in found if e.rest}
     write_json(path, {**old, **new})
 
 

@@ -248,7 +248,9 @@ def _compare_with_prediction(context: Context, job: Job, account: Account, secon
         return
     predictions = read_json(path)
     predicted = predictions.get(job.unit)
-    if predicted is None or "actual_s" in predicted or predicted["rows"] != account.done + account.quarantined:
+    if predicted is None or "actual_s" in predicted:
+        return
+    if predicted["is_exact"] and predicted["rows"] != account.done + account.quarantined:
         return
     predicted["actual_s"] = round(seconds, 2)
     write_json(path, predictions)

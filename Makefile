@@ -1,7 +1,7 @@
 # Every command of the project. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test teachers evidence tiny-imagenet bench chaos chaos-captioning clean
+.PHONY: help setup demo lint test teachers evidence tiny-imagenet photos bench chaos chaos-captioning clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -43,8 +43,14 @@ tiny-imagenet: setup ## the line on photographs; TINY_IMAGENET=folder with the l
 	$(BIN)/orchestrator run jobs/experiments/tiny_imagenet_lt.yaml dataset.root="$(abspath $(TINY_IMAGENET))" \
 		--execution jobs/executions/laptop.yaml
 
+PHOTOS ?= ../shared/data/photos
+
+photos: setup ## the line on photographs of ordinary size with three corrupted copies; PHOTOS=folder of JPEG files
+	@test -d "$(PHOTOS)" || { echo "no folder $(PHOTOS): say where with PHOTOS=..."; exit 2; }
+	$(BIN)/python -m benchmarks.photos_line --photos "$(PHOTOS)"
+
 bench: setup ## every figure that we claim, against its peer, in the same run
-	@set -e; for file in $$(ls benchmarks/[a-z]*.py | grep -v /chaos_); do \
+	@set -e; for file in $$(ls benchmarks/[a-z]*.py | grep -v -e /chaos_ -e /photos_); do \
 		echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; done
 
 KILLS ?= 50

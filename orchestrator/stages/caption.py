@@ -153,12 +153,23 @@ def make(context: Context, parent: Plan) -> Plan:
         wanted = job(context, parent.folder)
         account, refused = make_rows(context, wanted, folder)
         _write_view(folder, wanted.store, wanted.chunks(), refused)
+        _tell_unlisted(context, parent.folder)
         if account.asked == account.quarantined:
             raise ArtifactError("no caption was made", expected="captions", remedy=f"see {folder / QUARANTINE}")
         return account.counts(), {}
 
     context.make(planned, build)
     return planned
+
+
+def _tell_unlisted(context: Context, index: Path) -> None:
+    """Say which images never came this far, so that all that were listed are accounted for."""
+    splits = pa.array(list(context.experiment.caption_splits))
+    listed = read_table(index / "quarantine.parquet", columns=["split"])["split"]
+    if bad := pc.sum(pc.is_in(listed, value_set=splits)).as_py():
+        context.feedback.event(
+            "caption", f"{bad:,} images of these splits are in the index's quarantine, not asked about"
+        )
 
 
 def _write_view(folder: Path, store: TeacherStore, chunks: Iterable[pa.Table], refused: set[str]) -> None:

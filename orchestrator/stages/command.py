@@ -98,14 +98,15 @@ def plan_command(request: Request) -> None:
     """Probe what the line's teacher outputs will cost, and print it; the probe's rows stay in the store."""
     context = request.context()
     try:
-        found = planner.estimates(context, index.make(context).folder)
+        folder = index.make(context).folder
+        found = planner.estimates(context, folder)
     finally:
         context.close()
     planner.write_predictions(context, found)
     console = context.feedback.console
     console.print(plan_table(found))
     for images in found:
-        if images.unit == "images" and (told := planner.advice(context, images)):
+        if images.unit == "images" and (told := planner.advice(context, images, folder)):
             console.print(told)
 
 

@@ -5,16 +5,17 @@ Knows nothing of how estimates are made.
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 from orchestrator.stages.planner import Estimate
 
-HEADINGS = ("rows wanted", "missing", "made by the probe", "start", "rest", "GPU-hours", "CPU-hours", "storage", "USD")
+HEADINGS = ("wanted", "missing", "probed", "start", "the rest", "GPU h", "CPU h", "storage", "USD")
 
 
 def plan_table(found: Sequence[Estimate]) -> Table:
     """One row for each kind of teacher output, and the sum; estimated numbers of rows are marked with ~."""
-    table = Table(title="What is missing, and what it will cost")
+    table = Table(title="What is missing, and what it will cost", box=SIMPLE)
     table.add_column("")
     for heading in HEADINGS:
         table.add_column(heading, justify="right")
@@ -46,4 +47,4 @@ def _size(num_bytes: float) -> str:
 
 
 def _money(usd: float | None) -> str:
-    return "no price" if usd is None else f"{usd:,.2f}"
+    return "-" if usd is None else f"{usd:,.2f}"

@@ -25,6 +25,7 @@ from orchestrator.stages import caption
 from orchestrator.stages.context import Context
 from orchestrator.stages.encoded import encoded_images, encoded_texts
 from orchestrator.stages.teacher_rows import Account, Job, Ran, predictions_path, run_plan, write_plan
+from orchestrator.vocabulary import SPLIT_TRAIN
 
 SHARE, LEAST, MOST = 0.02, 6, 24  # of the micro-batches in a probe, and how many of them for each actor
 
@@ -193,7 +194,7 @@ def write_predictions(context: Context, found: Sequence[Estimate]) -> None:
     write_json(path, {**old, **new})
 
 
-def advice(context: Context, images: Estimate) -> str | None:
+def advice(context: Context, images: Estimate, index: Path) -> str | None:
     """Whether the image teacher's outputs are better cached, or computed while students train; None without a rate."""
     if not images.per_micro_batch_s:
         return None
@@ -202,9 +203,11 @@ def advice(context: Context, images: Estimate) -> str | None:
     reference = experiment.sweep
     trials = load_space(Path(reference.space)).num_trials if reference is not None else 0
     students, epochs = len(experiment.arms) + trials, experiment.training.epochs
-    cached_s, live_s = row_s * images.missing, row_s * images.asked * students * epochs
+    splits = read_table(index / "images.parquet", columns=["split"])["split"]
+    seen = pc.sum(pc.equal(splits, SPLIT_TRAIN)).as_py()
+    cached_s, live_s = row_s * images.missing, row_s * seen * students * epochs
     return (
-        f"image teacher: {'cached' if cached_s <= live_s else 'live'} is cheaper: cached {cached_s:,.0f} s once "
-        f"({images.missing:,} rows missing), live {live_s:,.0f} s ({students} students of {epochs} epochs over "
-        f"{images.asked:,} rows)"
+        f"image teacher: {'cached' if cached_s <= live_s else 'live'} is cheaper: cached {cached_s:,.0f} s of one "
+        f"actor, once ({images.missing:,} rows missing); live {live_s:,.0f} s ({students} students of {epochs} epochs "
+        f"over {seen:,} training images)"
     )

@@ -58,8 +58,8 @@ def command(folder: Path, storage: Path, engine: str) -> list[str]:
         "texts={general: {kind: caption, prompt: general}, targeted: {kind: caption, prompt: targeted_1}}",
         "text_sources=[general, targeted]",
     ]  # fmt: skip
-    settings = [f"storage_root={storage}", f"engine={engine}"]
-    flags = [part for setting in settings for part in ("--set", setting)]
+    sheet = {"ray": "laptop", "in_process": "in_process"}[engine]
+    flags = ["--execution", f"jobs/executions/{sheet}.yaml", "--set", f"storage_root={storage}"]
     script = str(Path(sys.executable).parent / "orchestrator")
     return [script, "run", "jobs/experiments/smoke.yaml", *experiment, *flags]
 

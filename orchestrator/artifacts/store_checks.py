@@ -36,13 +36,14 @@ class _Found:
 
 
 def verify_store(store: TeacherStore, *, repair: bool) -> tuple[list[str], dict[str, Any]]:
-    """Check every file: readable, content equal to the digest in its name, no empty values, no key twice, costs known.
+    """Check every file: readable, content equal to the digest in its name, no empty values, no value twice, costs known.
 
     Others may commit and compact meanwhile, but not while it repairs: then unreadable and altered files and leftovers
     of killed processes are removed (of a damaged segment the sound row groups are kept), rows without a value are
     dropped, and keys that are there twice are kept once.
 
-    Returns the problems, in words, and counts: files, rows (keys with a value), refused, and the ledger's totals.
+    Returns the problems, in words, and counts: the ledger's totals, files, rows (keys with a value), refused (keys
+    without one now; the ledger counts attempts).
 
     Raises:
         ArtifactError: the file system does not answer; nothing is removed on its account.
@@ -58,11 +59,11 @@ def verify_store(store: TeacherStore, *, repair: bool) -> tuple[list[str], dict[
         compact(store, everything=True)
         refused = store.refused().num_rows
         rows = len(pc.unique(store.done_keys()))
-        return problems, {"files": len(store.files()), "rows": rows, "refused": refused, **totals}
+        return problems, {**totals, "files": len(store.files()), "rows": rows, "refused": refused}
     packed = np.concatenate([found.keys for found in checked.values()] or [np.empty((0, 2), np.uint64)])
     has_value = np.concatenate([found.has_value for found in checked.values()] or [np.zeros(0, bool)])
     num_keys, num_rows = _num_unique(packed), _num_unique(packed[has_value])
-    return problems, {"files": len(checked), "rows": num_rows, "refused": num_keys - num_rows, **totals}
+    return problems, {**totals, "files": len(checked), "rows": num_rows, "refused": num_keys - num_rows}
 
 
 def _check_rows(store: TeacherStore, *, repair: bool) -> dict[File, _Found]:
@@ -152,12 +153,16 @@ def _no_vector(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _keys_twice(checked: dict[File, _Found], *, repair: bool) -> list[str]:
-    """Which files hold keys that another one, or the same one, holds as well."""
+    """Which files hold values whose keys have one in another, or the same, as well.
+
+    A refusal beside a value, or beside another refusal, is an attempt that was repeated.
+    """
     files = list(checked)
     if not files:
         return []
-    packed = np.concatenate([found.keys for found in checked.values()])
-    owner = np.repeat(np.arange(len(files)), [len(found.keys) for found in checked.values()])
+    values = [found.keys[found.has_value] for found in checked.values()]
+    packed = np.concatenate(values)
+    owner = np.repeat(np.arange(len(files)), [len(keys) for keys in values])
     order = order_of(packed)
     same = np.flatnonzero((packed[order[1:]] == packed[order[:-1]]).all(axis=1))
     counts = Counter(zip(owner[order[same + 1]].tolist(), owner[order[same]].tolist(), strict=True))

@@ -36,6 +36,7 @@ def describe(store: TeacherStore) -> dict[str, Any]:
     totals = ledger_totals(store.ledger())
     open_attempts = store.intents("").all()
     return {
+        **totals,
         "store": str(store.folder),
         "rows": len(pc.unique(store.done_keys())),
         "refused": refused.num_rows,
@@ -43,7 +44,6 @@ def describe(store: TeacherStore) -> dict[str, Any]:
         "files": len(store.files()),
         "bytes": store.num_bytes(),
         "open_attempts": len(open_attempts),
-        **totals,
     }
 
 

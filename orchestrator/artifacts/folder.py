@@ -1,11 +1,12 @@
 """A folder on any file system (local, S3, GCS, or another one through fsspec) whose files appear whole or not at all.
 
-Reads, writes, lists and deletes files. Knows nothing of what they mean. On a local path a file is written to a
-temporary name, flushed and renamed; an object store shows an object only when its upload is complete.
+Reads, writes, lists and deletes files. Knows nothing of what they mean. A file is written to a temporary name (and
+locally flushed to the disk), then renamed; an object store shows an object only when its upload is complete.
 """
 
+import contextlib
 import os
-import time
+import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from orchestrator.artifacts.storage import TEMPORARY_SUFFIX, sync_folder, write_atomically
+from orchestrator.artifacts.storage import TEMPORARY_SUFFIX, remove_leftovers, sync_folder, write_atomically
 from orchestrator.errors import ArtifactError, ConfigError
 
 _NATIVE = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
 _LOCAL = ("file", "local")
+_OBJECT_STORES = ("s3", "gcs", "abfs")  # show an object when it is complete, need no folders, and rename slowly
 _SECRET_WORDS = ("key", "secret", "token", "password", "credential", "signature")
 _ROW_GROUP_ROWS = 1 << 16
 _READING: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": True}
@@ -75,7 +77,7 @@ class Folder:
                 return filesystem, path
             import fsspec
 
-            opened, path = fsspec.core.url_to_fs(self.uri, use_listings_cache=False)  # others write there too
+            opened, path = fsspec.core.url_to_fs(self.uri)
             return pafs.PyFileSystem(pafs.FSSpecHandler(opened)), path
         except (ValueError, ImportError, OSError) as error:
             raise ConfigError(
@@ -111,11 +113,14 @@ class Folder:
 
     def _listed(self, what: pafs.FileType) -> list[pafs.FileInfo]:
         filesystem, path = self._opened
+        if isinstance(filesystem, pafs.PyFileSystem):
+            filesystem.handler.fs.invalidate_cache()  # fsspec remembers listings, but others write there too
         try:
             found = filesystem.get_file_info(pafs.FileSelector(path, recursive=False, allow_not_found=True))
         except OSError as error:
             raise self._unreachable("listed", error) from error
-        return sorted((info for info in found if info.type == what), key=lambda info: info.base_name)
+        chosen = (info for info in found if info.type == what and not info.base_name.endswith(TEMPORARY_SUFFIX))
+        return sorted(chosen, key=lambda info: info.base_name)
 
     def _unreachable(self, done: str, error: Exception) -> ArtifactError:
         return ArtifactError(
@@ -128,12 +133,10 @@ class Folder:
         """Bytes of the files directly in the folder, by name, sorted; none when it does not exist."""
         if self.local is None:
             return {info.base_name: int(info.size) for info in self._listed(pafs.FileType.File)}
-        found = {}
+        found: dict[str, int] = {}
         for name in self.names():
-            try:
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                 found[name] = (self.local / name).stat().st_size
-            except FileNotFoundError:  # deleted meanwhile
-                continue
         return found
 
     def names(self) -> list[str]:
@@ -193,11 +196,15 @@ class Folder:
             write_atomically(self.local / name, lambda temporary: _write_file(temporary, data), durable=durable)
             return
         filesystem, path = self._opened
+        is_object_store = filesystem.type_name in _OBJECT_STORES
+        target = f"{path}/{name}" if is_object_store else f"{path}/.{name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
         try:
-            if not isinstance(filesystem, pafs.S3FileSystem | pafs.GcsFileSystem):
-                filesystem.create_dir(path, recursive=True)  # only object stores need none
-            with filesystem.open_output_stream(f"{path}/{name}") as stream:
+            if not is_object_store:
+                filesystem.create_dir(path, recursive=True)
+            with filesystem.open_output_stream(target) as stream:
                 stream.write(data)
+            if not is_object_store:
+                filesystem.move(target, f"{path}/{name}")
         except OSError as error:
             raise self._unreachable("written to", error) from error
 
@@ -274,18 +281,8 @@ class Folder:
             sync_folder(self.local.parent)
 
     def remove_leftovers(self, older_than_s: float = LEFTOVER_S) -> int:
-        """Delete temporary files that killed processes left (on object stores there are none); returns how many."""
-        if self.local is None or not self.local.is_dir():
-            return 0
-        count = 0
-        for path in self.local.glob(f".*{TEMPORARY_SUFFIX}"):
-            try:
-                if time.time() - path.stat().st_mtime >= older_than_s:
-                    path.unlink()
-                    count += 1
-            except FileNotFoundError:  # its writer has just finished
-                continue
-        return count
+        """Delete temporary files that killed processes left on a local disk; returns how many."""
+        return remove_leftovers(self.local, older_than_s) if self.local is not None and self.local.is_dir() else 0
 
 
 def _write_file(path: Path, data: bytes | pa.Buffer) -> None:

@@ -51,10 +51,10 @@ def order_of(packed: Words) -> npt.NDArray[np.int64]:
 
 
 class KeySet:
-    """Some keys, sorted; a key may be given more than once."""
+    """Some keys (packed or not), sorted; a key may be given more than once."""
 
-    def __init__(self, keys: pa.Array | pa.ChunkedArray) -> None:
-        packed = pack_keys(keys)
+    def __init__(self, keys: pa.Array | pa.ChunkedArray | Words) -> None:
+        packed = keys if isinstance(keys, np.ndarray) else pack_keys(keys)
         packed = packed[order_of(packed)]
         self._high, self._low = np.ascontiguousarray(packed[:, 0]), np.ascontiguousarray(packed[:, 1])
 

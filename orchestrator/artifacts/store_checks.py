@@ -36,7 +36,7 @@ class _Found:
 
 
 def verify_store(store: TeacherStore, *, repair: bool) -> tuple[list[str], dict[str, Any]]:
-    """Check every file: readable, content equal to the digest in its name, no empty values, no value twice, costs known.
+    """Check each file: readable, content equal to the digest in its name, no empty values, no value twice, costs known.
 
     Others may commit and compact meanwhile, but not while it repairs: then unreadable and altered files and leftovers
     of killed processes are removed (of a damaged segment the sound row groups are kept), rows without a value are

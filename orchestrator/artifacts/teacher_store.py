@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrator.artifacts.key_set import KeySet
+from orchestrator.artifacts.key_set import KeySet, Words, pack_keys
 from orchestrator.artifacts.ledger import CommitRecord
 from orchestrator.artifacts.store_files import SUFFIX, StoreFiles, read_range, short_run
 from orchestrator.artifacts.store_rows import (
@@ -116,8 +116,12 @@ class TeacherStore(StoreFiles):
         A row need not be computed when it has its value, or was refused for good. It may be called often: what is
         there is sorted once.
         """
-        rows = self._columns([KEY, TRANSIENT])
-        settled = KeySet(pc.filter(rows[KEY], pc.invert(rows[TRANSIENT])))
+
+        def read(file: pq.ParquetFile) -> Words:
+            rows = file.read(columns=[KEY, TRANSIENT])
+            return pack_keys(pc.filter(rows[KEY], pc.invert(rows[TRANSIENT])))
+
+        settled = KeySet(np.concatenate([np.empty((0, 2), np.uint64), *self.of_each(read)]))
         return lambda keys: pa.array(~settled.has(keys))
 
     def missing(self, keys: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ other compactions. Knows nothing of models.
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -81,7 +82,8 @@ def _merge_segments(store: TeacherStore, *, everything: bool) -> int:
     written: list[str] = []
     try:
         for keys_from_to in key_ranges(sum(sizes[name] for name in chosen)) if chosen else []:
-            tables = [files.parquet(name, lambda file, r=keys_from_to: read_range(file, r)) for name in chosen]  # type: ignore[misc]
+            read = partial(read_range, keys_from_to=keys_from_to)
+            tables = files.each(lambda name, read=read: files.parquet(name, read), chosen)  # type: ignore[misc]
             rows = one_row_per_key(pa.concat_tables(tables, promote_options="default"))
             if rows.num_rows:
                 written.append(store.write_segment(rows))
@@ -113,7 +115,7 @@ def _is_ordered(store: TeacherStore, names: list[str]) -> bool:
         keys = [file.read_row_group(number, columns=[KEY])[KEY] for number in (first, last)]
         return keys[0][0].as_py(), keys[1][-1].as_py()
 
-    ranges = [store.segment_files.parquet(name, ends) for name in names]
+    ranges = store.segment_files.each(lambda name: store.segment_files.parquet(name, ends), names)
     known = sorted(found for found in ranges if found is not None)
     return len(known) == len(ranges) and all(before[1] < after[0] for before, after in itertools.pairwise(known))
 

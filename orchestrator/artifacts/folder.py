@@ -26,7 +26,7 @@ _NATIVE = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
 _LOCAL = ("file", "local")
 _OBJECT_STORES = ("s3", "gcs", "abfs")  # show an object when it is complete, need no folders, and rename slowly
 _SECRET_WORDS = ("key", "secret", "token", "password", "credential", "signature")
-_ROW_GROUP_ROWS = 1 << 16
+_ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 1 << 16, 16 << 20  # what is read at least, and lost to a damaged page
 _READING: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": True}
 _REQUESTS = 16  # at once, where each costs a round trip
 LEFTOVER_S = 3600.0  # a younger temporary file may be one that a living process is writing
@@ -271,7 +271,9 @@ class Folder:
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a Parquet file whole, with page checksums."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, row_group_size=_ROW_GROUP_ROWS, write_page_checksum=True)
+        fitting = _ROW_GROUP_BYTES * table.num_rows // max(1, table.nbytes)
+        rows = max(1, min(_ROW_GROUP_ROWS, fitting))
+        pq.write_table(table, sink, row_group_size=rows, write_page_checksum=True)
         self.write(name, sink.getvalue())
 
     def sync(self) -> None:

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -110,7 +111,7 @@ class Intents:
             self._folder.delete(f"{intent.name}.{_TIMED_OUT}")
 
 
-def committed(intents: list[Intent], ledger: pa.Table) -> set[str]:
+def committed(intents: Sequence[Intent], ledger: pa.Table) -> set[str]:
     """Ids of the attempts whose rows were committed before their process died: it only could not take them back.
 
     A process has one attempt at a time, so a commit of its own after the attempt began is of that attempt.

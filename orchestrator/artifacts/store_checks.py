@@ -4,6 +4,7 @@ Reads a store's files; with repair, removes what is damaged (its rows are then m
 Knows nothing of models.
 """
 
+import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from orchestrator.artifacts.store_files import File, parquet_names
 from orchestrator.artifacts.store_rows import BOOKKEEPING, ERROR_CLASS, KEY
 from orchestrator.artifacts.table_digest import digest_table
 from orchestrator.artifacts.teacher_store import TeacherStore
+
+_LOOKS, _PATIENCE_S = 5, 1.0  # at a store in which a compaction may be at work
 
 
 @dataclass
@@ -48,9 +51,13 @@ def verify_store(store: TeacherStore, *, repair: bool) -> tuple[list[str], dict[
     Raises:
         ArtifactError: the file system does not answer; nothing is removed on its account.
     """
-    checked = _check_rows(store, repair=repair)
-    problems = [problem for found in checked.values() for problem in found.problems]
-    problems += _keys_twice(checked, repair=repair)
+    checked: dict[File, _Found] = {}
+    for _ in range(_LOOKS):
+        checked = _check_rows(store, checked, repair=repair)
+        twice = _keys_twice(checked, repair=repair)
+        if repair or not twice or not _moves(store, checked):
+            break
+    problems = [problem for found in checked.values() for problem in found.problems] + twice
     told, totals = store.steadily(lambda: _check_ledger(store, checked, repair=repair))
     problems += told
     if repair:
@@ -66,10 +73,16 @@ def verify_store(store: TeacherStore, *, repair: bool) -> tuple[list[str], dict[
     return problems, {**totals, "files": len(checked), "rows": num_rows, "refused": num_keys - num_rows}
 
 
-def _check_rows(store: TeacherStore, *, repair: bool) -> dict[File, _Found]:
+def _moves(store: TeacherStore, checked: dict[File, _Found]) -> bool:
+    """Whether a compaction is between its writing and its deleting, where keys are there twice for a moment."""
+    time.sleep(_PATIENCE_S)
+    return set(store.files()) != set(checked)
+
+
+def _check_rows(store: TeacherStore, known: dict[File, _Found], *, repair: bool) -> dict[File, _Found]:
     """Check parts and segments, those too that a compaction writes meanwhile; what it deletes is left out."""
-    checked: dict[File, _Found] = {}
     files = store.files()
+    checked = {file: found for file, found in known.items() if file in set(files)}
     while fresh := [file for file in files if file not in checked]:
         for folder, name in fresh:
             try:

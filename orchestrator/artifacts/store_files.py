@@ -6,7 +6,7 @@ Reads and writes a store's folders. Knows nothing of models.
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.artifacts.folder import Folder
-from orchestrator.artifacts.intents import Intents
+from orchestrator.artifacts.intents import Intent, Intents, committed
 from orchestrator.artifacts.ledger import CommitRecord, ledger_table, ledger_totals, merge_ledgers
 from orchestrator.artifacts.store_rows import KEY, KeyRange, in_range
 from orchestrator.artifacts.table_digest import digest_table
@@ -46,6 +46,21 @@ class StoreFiles:
         """Write records without rows into the ledger: what was lost."""
         now_us = time.time_ns() // 1000
         self.write_ledger(ledger_table([record.model_copy(update={"committed_us": now_us}) for record in records]))
+
+    def count_lost(self, dead: Sequence[Intent], run: str) -> int:
+        """Record attempts of dead processes as lost, but for those that had committed, and take them all back.
+
+        Returns how many were lost. However often and by whomever an attempt is counted, the ledger has it once.
+        """
+        paid = committed(dead, self.ledger())
+        lost = [intent for intent in dead if intent.id not in paid]
+        if lost:
+            self.commit_nothing(
+                *(CommitRecord(id=f"lost-{i.id}", run=run, lost_attempts=1, lost_rows=i.num_rows) for i in lost)
+            )
+        for intent in dead:
+            self.intents(run).end(intent)
+        return len(lost)
 
     def write_ledger(self, records: pa.Table) -> str:
         """Write records (LEDGER_SCHEMA) and wait until the disk has them; returns the file's name."""

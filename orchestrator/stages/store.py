@@ -14,8 +14,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from orchestrator.artifacts.compaction import compact
-from orchestrator.artifacts.intents import committed
-from orchestrator.artifacts.ledger import CommitRecord, ledger_totals
+from orchestrator.artifacts.ledger import ledger_totals
 from orchestrator.artifacts.storage import write_atomically
 from orchestrator.artifacts.store_files import parquet_names
 from orchestrator.artifacts.teacher_store import (
@@ -55,21 +54,11 @@ def clean(store: TeacherStore, *, forget_refused: bool, dry_run: bool) -> dict[s
     """
     intents = store.intents("")
     dead = [intent for intent in intents.all() if intent.is_dead("")]
-    paid = committed(dead, store.ledger())
-    lost = [intent for intent in dead if intent.id not in paid]
     refused = store.refused().num_rows if forget_refused else 0
-    told = {"files_before": len(store.files()), "dead_attempts": len(lost), "refusals_forgotten": refused}
+    told = {"files_before": len(store.files()), "dead_attempts": len(dead), "refusals_forgotten": refused}
     if dry_run:
         return told
-    if lost:  # the attempt's own id: whoever counts it as well, it is counted once
-        store.commit_nothing(
-            *(
-                CommitRecord(id=f"lost-{intent.id}", run="gc", lost_attempts=1, lost_rows=intent.num_rows)
-                for intent in lost
-            )
-        )
-    for intent in dead:
-        intents.end(intent)
+    told["attempts_lost"] = store.count_lost(dead, "gc") if dead else 0
     folders = (store.part_files, store.segment_files, store.ledger_files, store.intent_files)
     told["leftovers"] = sum(folder.remove_leftovers() for folder in folders) + intents.remove_unreadable()
     compact(store, everything=True)

@@ -114,6 +114,21 @@ def test_a_reader_sees_every_row_and_record_while_two_processes_compact(tmp_path
     assert verify_store(store, repair=False)[0] == []
 
 
+def test_verify_beside_compactions_finds_nothing_wrong(tmp_path: Path, project: Path) -> None:
+    store = TeacherStore(tmp_path / "store")
+    commit(store, range(1000))
+    child = start(project, "compact", store.folder, 4)
+    looks = 0
+    while child.poll() is None:
+        for _ in range(3):
+            commit(store, [2000 + looks])
+            looks += 1
+        problems, counts = verify_store(store, repair=False)
+        assert problems == []
+        assert counts["rows"] == 1000 + looks
+    assert (child.wait(), looks > 3) == (0, True)
+
+
 def lines(log: Path, word: str) -> set[str]:
     return {line.split()[1] for line in log.read_text().splitlines() if line.startswith(word)}
 

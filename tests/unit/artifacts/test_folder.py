@@ -5,6 +5,7 @@ import time
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -56,6 +57,24 @@ def test_tables_come_back_with_their_metadata(folder: Folder) -> None:
     back = folder.parquet("t.parquet", pq.ParquetFile.read)
     assert back.equals(table)
     assert back.schema.metadata[b"k"] == b"v"
+
+
+def test_row_groups_are_bounded_in_rows_and_in_bytes(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+
+    def largest(table: pa.Table) -> tuple[int, int]:
+        folder.write_table("t.parquet", table)
+        groups = folder.parquet(
+            "t.parquet", lambda file: [file.metadata.row_group(n) for n in range(file.num_row_groups)]
+        )
+        return max(group.num_rows for group in groups), max(group.total_byte_size for group in groups)
+
+    assert largest(pa.table({"a": np.arange(200_000)}))[0] == 1 << 16
+    vectors = pa.array(np.random.default_rng(0).standard_normal(10_000 * 1024).astype(np.float32))
+    lists = pa.ListArray.from_arrays(pa.array(np.arange(0, 10_000 * 1024 + 1, 1024), pa.int32()), vectors)
+    rows, size = largest(pa.table({"vector": lists}))
+    assert rows < 4200
+    assert size < 17 << 20
 
 
 @pytest.mark.parametrize("damage", ["flipped bit", "cut off", "nothing", "text"])

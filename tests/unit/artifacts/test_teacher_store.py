@@ -114,6 +114,14 @@ def test_a_micro_batch_with_a_key_twice_or_none_is_refused(local: TeacherStore) 
     assert local.files() == []
 
 
+def test_a_commit_of_no_rows_counts_its_cost_and_adds_nothing(local: TeacherStore) -> None:
+    commit(local, [])
+    for everything in (False, True):
+        assert (local.keys(), local.totals()["forwards"], verify_store(local, repair=False)[0]) == (set(), 1, [])
+        compact(local, everything=everything)
+    assert local.files() == []
+
+
 def test_a_key_that_was_paid_twice_has_the_same_value_before_and_after_compaction(local: TeacherStore) -> None:
     for run, text in (("zz", "first"), ("aa", "second"), ("mm", "third")):  # the names would sort otherwise
         local.commit(pa.table({"key": keys([1]), "caption": [text]}), record(1, run=run))

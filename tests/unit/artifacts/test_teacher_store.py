@@ -10,6 +10,7 @@ import pytest
 from orchestrator.artifacts import teacher_store
 from orchestrator.artifacts.compaction import compact
 from orchestrator.artifacts.folder import DamagedFileError
+from orchestrator.artifacts.store_arrays import read_rows, to_column
 from orchestrator.artifacts.store_checks import verify_store
 from orchestrator.artifacts.store_rows import in_range, key_ranges, one_row_per_key
 from orchestrator.artifacts.teacher_store import TeacherStore, digest_keys, row_key, row_keys
@@ -132,6 +133,17 @@ def test_a_key_that_was_paid_twice_has_the_same_value_before_and_after_compactio
         assert local.digest() == digest
         compact(local)
     assert local.totals()["model_rows"] == 3
+
+
+def test_an_array_of_rows_paid_twice_is_of_the_commit_that_counts(local: TeacherStore) -> None:
+    for run, start in (("zz", 0.0), ("aa", 100.0)):
+        vectors = to_column([np.array([start + number, 1.0], np.float32) for number in range(4)])
+        local.commit(pa.table({"key": keys(range(4)), "vector": vectors}), record(4, run=run))
+    commit(local, [4])
+    assert set(local.paid_twice()) == set(keys(range(4)))
+    assert read_rows(local, keys([3, 0, 3]), "vector").tolist() == [[3.0, 1.0], [0.0, 1.0], [3.0, 1.0]]
+    compact(local, everything=True)
+    assert local.paid_twice() == {}
 
 
 def test_files_that_are_not_the_stores_are_left_alone(local: TeacherStore) -> None:

@@ -204,9 +204,9 @@ def store_gc(
     """Compact stores wholly and clear what killed processes left; rows with a result are never removed."""
     with _told_plainly(debug=False):
         from orchestrator.stages.store import clean
-        from orchestrator.stages.verify import stores_below
+        from orchestrator.stages.verify import some_stores
 
-        for found in stores_below(folder):
+        for found in some_stores(folder):
             told = clean(found, forget_refused=refused, dry_run=dry_run)
             shown = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in told.items())
             typer.echo(f"{found.folder}: {'would be: ' if dry_run else ''}{shown}")
@@ -220,11 +220,11 @@ def store_export(
 ) -> None:
     """Write a store's rows to a file, in the order of their keys."""
     with _told_plainly(debug=False):
-        from orchestrator.artifacts.teacher_store import TeacherStore
         from orchestrator.stages.store import export
+        from orchestrator.stages.verify import one_store
 
         names = [name.strip() for name in columns.split(",") if name.strip()]
-        typer.echo(f"{export(TeacherStore(folder), target, names):,} rows to {target}")
+        typer.echo(f"{export(one_store(folder), target, names):,} rows to {target}")
 
 
 def main() -> None:

@@ -1,24 +1,41 @@
 """A folder on any file system (local, S3, GCS, or another one through fsspec) whose files appear whole or not at all.
 
-Reads, writes, lists and deletes files. Knows nothing of what they mean. On a local path a file is written to a
-temporary name, flushed and renamed; an object store shows an object only when its upload is complete.
+Reads, writes, lists and deletes files. Knows nothing of what they mean. A file is written to a temporary name (and
+locally flushed to the disk), then renamed; an object store shows an object only when its upload is complete.
 """
 
+import contextlib
 import os
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from orchestrator.artifacts.storage import TEMPORARY_SUFFIX, remove_leftovers, sync_folder, write_atomically
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ArtifactError, ConfigError
 
-_NATIVE = ("s3", "gs", "gcs", "hdfs", "file", "abfs", "abfss")
-_ROW_GROUP_ROWS = 1 << 16
+_NATIVE = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
+_LOCAL = ("file", "local")
+_OBJECT_STORES = ("s3", "gcs", "abfs")  # show an object when it is complete, need no folders, and rename slowly
+_SECRET_WORDS = ("key", "secret", "token", "password", "credential", "signature")
+_ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 1 << 16, 16 << 20  # what is read at least, and lost to a damaged page
+_READING: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": True}
+_REQUESTS = 16  # at once, where each costs a round trip
+LEFTOVER_S = 3600.0  # a younger temporary file may be one that a living process is writing
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+class DamagedFileError(ArtifactError):
+    """A file that was read, but does not hold what was once written."""
 
 
 @dataclass(frozen=True)
@@ -26,23 +43,36 @@ class Folder:
     """A folder named by a local path or a URI such as `s3://bucket/prefix?region=eu-central-1`.
 
     Credentials come from where the file system's own library looks (environment, files of the user), never from here.
+
+    Raises:
+        ConfigError: the URI holds credentials.
     """
 
     uri: str
 
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.uri)
+        words = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)] if parts.scheme else []
+        if (parts.scheme and parts.password) or any(secret in word for word in words for secret in _SECRET_WORDS):
+            raise ConfigError(
+                f"{self}: the URI holds credentials",
+                expected="a URI that may be printed",
+                remedy="give them as the file system's library expects them: AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, a profile, a service account, ...",
+            )
+
     @cached_property
     def local(self) -> Path | None:
         """The local path, or None on another file system."""
-        scheme = urlsplit(self.uri).scheme
-        if scheme == "file":
-            return Path(urlsplit(self.uri).path)
-        return None if len(scheme) > 1 else Path(self.uri)
+        parts = urlsplit(self.uri)
+        if parts.scheme in _LOCAL:
+            return Path(parts.path)
+        return None if len(parts.scheme) > 1 else Path(self.uri)
 
     @cached_property
     def _opened(self) -> tuple[pafs.FileSystem, str]:
-        scheme = urlsplit(self.uri).scheme
         try:
-            if scheme in _NATIVE:
+            if urlsplit(self.uri).scheme in _NATIVE:
                 filesystem, path = pafs.FileSystem.from_uri(self.uri)
                 return filesystem, path
             import fsspec
@@ -51,7 +81,7 @@ class Folder:
             return pafs.PyFileSystem(pafs.FSSpecHandler(opened)), path
         except (ValueError, ImportError, OSError) as error:
             raise ConfigError(
-                f"{self.uri}: the file system cannot be opened ({error})",
+                f"{self}: the file system cannot be opened ({str(error).replace(self.uri, str(self))})",
                 expected="a local folder, s3://bucket/prefix, gs://bucket/prefix, or a URI that fsspec knows",
             ) from error
 
@@ -63,51 +93,102 @@ class Folder:
     def child(self, name: str) -> "Folder":
         """The folder `name` below this one; a URI keeps its query."""
         if self.local is not None:
-            return Folder(str(self.local / name))
-        parts = urlsplit(self.uri)
-        return Folder(parts._replace(path=f"{parts.path.rstrip('/')}/{name}").geturl())
+            return type(self)(str(self.local / name))
+        address, mark, query = self.uri.partition("?")
+        return type(self)(f"{address.rstrip('/')}/{name}{mark}{query}")
 
     def __str__(self) -> str:
-        """The path or URI without its query (which may name endpoints)."""
-        return str(self.local) if self.local is not None else urlsplit(self.uri)._replace(query="").geturl()
+        """The path or URI without its query (which may name endpoints) and without a user."""
+        if self.local is not None:
+            return str(self.local)
+        parts = urlsplit(self.uri)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def each(self, do: Callable[[_T], _R], things: Iterable[_T]) -> list[_R]:
+        """`do` for each thing, in order; many at once where each costs a round trip over a network."""
+        if self.local is not None:
+            return [do(thing) for thing in things]
+        with ThreadPoolExecutor(_REQUESTS) as pool:
+            return list(pool.map(do, things))
+
+    def _listed(self, what: pafs.FileType) -> list[pafs.FileInfo]:
+        filesystem, path = self._opened
+        if isinstance(filesystem, pafs.PyFileSystem):
+            filesystem.handler.fs.invalidate_cache()  # fsspec remembers listings, but others write there too
+        try:
+            found = filesystem.get_file_info(pafs.FileSelector(path, recursive=False, allow_not_found=True))
+        except OSError as error:
+            raise self._unreachable("listed", error) from error
+        chosen = (info for info in found if info.type == what and not info.base_name.endswith(TEMPORARY_SUFFIX))
+        return sorted(chosen, key=lambda info: info.base_name)
+
+    def _unreachable(self, done: str, error: Exception) -> ArtifactError:
+        return ArtifactError(
+            f"{self} cannot be {done} ({str(error).replace(self.uri, str(self))})",
+            expected="a folder that exists, or may be made, and access to it",
+            remedy="check the address, the credentials in the environment, and the network",
+        )
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the files directly in the folder, by name, sorted; none when it does not exist."""
+        if self.local is None:
+            return {info.base_name: int(info.size) for info in self._listed(pafs.FileType.File)}
+        found: dict[str, int] = {}
+        for name in self.names():
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                found[name] = (self.local / name).stat().st_size
+        return found
 
     def names(self) -> list[str]:
         """Names of the files directly in the folder, sorted; none when it does not exist."""
-        if self.local is not None:
-            try:
-                with os.scandir(self.local) as entries:
-                    return sorted(e.name for e in entries if not e.name.endswith(TEMPORARY_SUFFIX) and e.is_file())
-            except FileNotFoundError:
-                return []
-        filesystem, path = self._opened
-        found = filesystem.get_file_info(pafs.FileSelector(path, recursive=False, allow_not_found=True))
-        return sorted(info.base_name for info in found if info.type == pafs.FileType.File)
+        if self.local is None:
+            return [info.base_name for info in self._listed(pafs.FileType.File)]
+        try:
+            with os.scandir(self.local) as entries:
+                return sorted(e.name for e in entries if not e.name.endswith(TEMPORARY_SUFFIX) and e.is_file())
+        except FileNotFoundError:
+            return []
+
+    def steady_names(self) -> list[str]:
+        """`names` as of one moment.
+
+        While a listing is under way a file may appear behind it and the file it replaces vanish before it; then neither
+        is told. The next listing tells of the new one, so that two that agree missed nothing.
+        """
+        before = self.names()
+        while (names := self.names()) != before:
+            before = names
+        return names
 
     def folders(self) -> list[str]:
         """Names of the folders directly in this one, sorted."""
         if self.local is not None:
             return sorted(path.name for path in self.local.iterdir() if path.is_dir()) if self.local.is_dir() else []
-        filesystem, path = self._opened
-        found = filesystem.get_file_info(pafs.FileSelector(path, recursive=False, allow_not_found=True))
-        return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
-
-    def size(self, name: str) -> int:
-        """Bytes of a file. Raises FileNotFoundError."""
-        if self.local is not None:
-            return (self.local / name).stat().st_size
-        filesystem, path = self._opened
-        info = filesystem.get_file_info(f"{path}/{name}")
-        if info.type == pafs.FileType.NotFound:
-            raise FileNotFoundError(f"{self}/{name}")
-        return int(info.size)
+        return [info.base_name for info in self._listed(pafs.FileType.Directory)]
 
     def read(self, name: str) -> bytes:
         """A file's bytes. Raises FileNotFoundError."""
         if self.local is not None:
             return (self.local / name).read_bytes()
-        filesystem, path = self._opened
-        with filesystem.open_input_stream(f"{path}/{name}") as stream:
-            return bytes(stream.read())
+
+        def read() -> bytes:
+            filesystem, path = self._opened
+            with filesystem.open_input_stream(f"{path}/{name}") as stream:
+                return bytes(stream.read())
+
+        return self._or_missing(name, read)
+
+    def _or_missing(self, name: str, read: Callable[[], _T]) -> _T:
+        """Of an object that is deleted while it is read, an object store says less than that it is not there."""
+        try:
+            return read()
+        except FileNotFoundError:
+            raise
+        except OSError:
+            filesystem, path = self._opened
+            if filesystem.get_file_info(f"{path}/{name}").type == pafs.FileType.NotFound:
+                raise FileNotFoundError(f"{self}/{name}") from None
+            raise
 
     def write(self, name: str, data: bytes | pa.Buffer, *, durable: bool = True) -> None:
         """Write a file whole; an old one of this name is replaced. `durable` waits until the disk has it."""
@@ -115,8 +196,17 @@ class Folder:
             write_atomically(self.local / name, lambda temporary: _write_file(temporary, data), durable=durable)
             return
         filesystem, path = self._opened
-        with filesystem.open_output_stream(f"{path}/{name}") as stream:
-            stream.write(data)
+        is_object_store = filesystem.type_name in _OBJECT_STORES
+        target = f"{path}/{name}" if is_object_store else f"{path}/.{name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+        try:
+            if not is_object_store:
+                filesystem.create_dir(path, recursive=True)
+            with filesystem.open_output_stream(target) as stream:
+                stream.write(data)
+            if not is_object_store:
+                filesystem.move(target, f"{path}/{name}")
+        except OSError as error:
+            raise self._unreachable("written to", error) from error
 
     def delete(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""
@@ -128,36 +218,73 @@ class Folder:
             filesystem.delete_file(f"{path}/{name}")
         except FileNotFoundError:
             return
-        except OSError:
-            if filesystem.get_file_info(f"{path}/{name}").type != pafs.FileType.NotFound:
-                raise
-
-    def parquet(self, name: str) -> pq.ParquetFile:
-        """A Parquet file, opened; page checksums are verified on reading. Raises FileNotFoundError."""
-        if self.local is not None:
-            return pq.ParquetFile(self.local / name, page_checksum_verification=True)
-        filesystem, path = self._opened
-        try:
-            return pq.ParquetFile(f"{path}/{name}", filesystem=filesystem, page_checksum_verification=True)
         except OSError as error:
-            if filesystem.get_file_info(f"{path}/{name}").type == pafs.FileType.NotFound:
-                raise FileNotFoundError(f"{self}/{name}") from error
+            if filesystem.get_file_info(f"{path}/{name}").type != pafs.FileType.NotFound:
+                raise self._unreachable("cleared", error) from error
+
+    def delete_all(self, names: Iterable[str]) -> None:
+        """Delete files."""
+        self.each(self.delete, names)
+
+    def parquet(self, name: str, read: Callable[[pq.ParquetFile], _T]) -> _T:
+        """What `read` makes of a Parquet file; page checksums are verified.
+
+        Raises:
+            FileNotFoundError: it is not there (any more).
+            DamagedFileError: it does not hold what was written.
+        """
+
+        def opened() -> _T:
+            if self.local is not None:
+                with pq.ParquetFile(self.local / name, **_READING) as file:
+                    return read(file)
+            filesystem, path = self._opened
+            with pq.ParquetFile(f"{path}/{name}", filesystem=filesystem, **_READING) as file:
+                return read(file)
+
+        try:
+            return opened()
+        except FileNotFoundError:
             raise
+        except (pa.ArrowException, OSError, ValueError):
+            return self._parquet_in_memory(name, read)
+
+    def _parquet_in_memory(self, name: str, read: Callable[[pq.ParquetFile], _T]) -> _T:
+        """The second attempt: what fails now, with the bytes at hand, is not the network's fault."""
+        try:
+            data = self.read(name)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise self._unreachable("read", error) from error
+        try:
+            with pq.ParquetFile(pa.BufferReader(data), **_READING) as file:
+                return read(file)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            above = str(self).rpartition("/")[0]
+            raise DamagedFileError(
+                f"{self}/{name} is damaged ({str(error).splitlines()[0]})",
+                expected="a Parquet file as it was written",
+                remedy=f"orchestrator verify {above} --repair; what is lost is then computed again",
+            ) from error
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a Parquet file whole, with page checksums."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, row_group_size=_ROW_GROUP_ROWS, write_page_checksum=True)
+        fitting = _ROW_GROUP_BYTES * table.num_rows // max(1, table.nbytes)
+        rows = max(1, min(_ROW_GROUP_ROWS, fitting))
+        pq.write_table(table, sink, row_group_size=rows, write_page_checksum=True)
         self.write(name, sink.getvalue())
 
     def sync(self) -> None:
         """Wait until the disk has the folder's names (after renames and deletions); nothing on an object store."""
         if self.local is not None:
             sync_folder(self.local)
+            sync_folder(self.local.parent)
 
-    def remove_leftovers(self) -> int:
-        """Delete temporary files that killed processes left; returns how many."""
-        return remove_leftovers(self.local) if self.local is not None and self.local.is_dir() else 0
+    def remove_leftovers(self, older_than_s: float = LEFTOVER_S) -> int:
+        """Delete temporary files that killed processes left on a local disk; returns how many."""
+        return remove_leftovers(self.local, older_than_s) if self.local is not None and self.local.is_dir() else 0
 
 
 def _write_file(path: Path, data: bytes | pa.Buffer) -> None:

@@ -9,8 +9,11 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import pyarrow as pa
 
 from orchestrator.artifacts.folder import Folder
 
@@ -87,16 +90,38 @@ class Intents:
             if name.endswith(".json"):
                 try:
                     fields = json.loads(self._folder.read(name))
-                except (FileNotFoundError, ValueError):  # ended meanwhile, or cut off while it was written
+                    found.append(Intent(**{**fields, "timed_out": name.removesuffix(".json") in timed_out}))
+                except (FileNotFoundError, ValueError, TypeError):  # ended meanwhile, or cut off when power failed
                     continue
-                found.append(Intent(**{**fields, "timed_out": name.removesuffix(".json") in timed_out}))
         return found
+
+    def remove_unreadable(self) -> int:
+        """Delete files that power failure cut off, and marks without their intent; returns how many."""
+        names = self._folder.names()
+        good = {intent.name for intent in self._read(names)}
+        bad = [name for name in names if name.rpartition(".")[0] not in good]
+        for name in bad:
+            self._folder.delete(name)
+        return len(bad)
 
     def end(self, intent: Intent) -> None:
         """Take an attempt back: its rows are committed, or counted as lost in a commit."""
         self._folder.delete(f"{intent.name}.json")
         if intent.timed_out:
             self._folder.delete(f"{intent.name}.{_TIMED_OUT}")
+
+
+def committed(intents: Sequence[Intent], ledger: pa.Table) -> set[str]:
+    """Ids of the attempts whose rows were committed before their process died: it only could not take them back.
+
+    A process has one attempt at a time, so a commit of its own after the attempt began is of that attempt.
+    """
+    if not intents:
+        return set()
+    latest: dict[tuple[str, str], int] = {}
+    for run, place, when in zip(*(ledger[name].to_pylist() for name in ("run", "place", "committed_us")), strict=True):
+        latest[run, place] = max(when, latest.get((run, place), 0))
+    return {i.id for i in intents if latest.get((i.run, f"{i.host}:{i.pid}"), 0) >= i.started_s * 1e6}
 
 
 def _alive(pid: int, started_s: float) -> bool:

@@ -7,6 +7,7 @@ Knows nothing of rows.
 import json
 from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
@@ -64,10 +65,8 @@ LEDGER_SCHEMA = pa.schema(
 
 def ledger_table(records: list[CommitRecord]) -> pa.Table:
     """The records as a table (LEDGER_SCHEMA), in the order of their commits, each id once."""
-    unique = {record.id: record for record in records}
-    ordered = sorted(unique.values(), key=lambda record: (record.committed_us, record.id))
-    rows = [{**record.model_dump(), "usage": json.dumps(record.usage, sort_keys=True)} for record in ordered]
-    return pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA)
+    rows = [{**record.model_dump(), "usage": json.dumps(record.usage, sort_keys=True)} for record in records]
+    return merge_ledgers([pa.Table.from_pylist(rows, schema=LEDGER_SCHEMA)])
 
 
 def ledger_records(table: pa.Table) -> list[CommitRecord]:
@@ -75,12 +74,22 @@ def ledger_records(table: pa.Table) -> list[CommitRecord]:
     return [CommitRecord(**{**row, "usage": json.loads(row["usage"])}) for row in table.to_pylist()]
 
 
+def merge_ledgers(tables: list[pa.Table]) -> pa.Table:
+    """The union of ledger tables, in the order of the commits; a commit that several tell of is there once."""
+    rows = pa.concat_tables([LEDGER_SCHEMA.empty_table(), *tables])
+    rows = rows.take(pc.sort_indices(rows, sort_keys=[("id", "ascending"), ("committed_us", "ascending")]))
+    ids = rows["id"].combine_chunks()
+    first = np.ones(len(ids), bool)
+    first[1:] = np.asarray(pc.not_equal(ids.slice(1), ids.slice(0, max(0, len(ids) - 1))))
+    return rows.filter(pa.array(first)).sort_by([("committed_us", "ascending"), ("id", "ascending")]).combine_chunks()
+
+
 def ledger_totals(table: pa.Table) -> dict[str, float]:
     """Sums over a ledger table: commits, done, refused, forwards, model_rows, lost_*, seconds, and each usage count."""
     names = ("done", "refused", "forwards", "model_rows", "lost_attempts", "lost_rows", "seconds")
     totals: dict[str, Any] = {"commits": table.num_rows}
     totals |= {name: pc.sum(table[name]).as_py() or 0 for name in names}
-    for text in table["usage"].to_pylist():
-        for name, value in json.loads(text).items():
-            totals[name] = totals.get(name, 0) + value
+    for counted in pc.value_counts(table["usage"]).to_pylist():
+        for name, value in json.loads(counted["values"]).items():
+            totals[name] = totals.get(name, 0) + value * counted["counts"]
     return totals

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from orchestrator.artifacts.folder import Folder
+from orchestrator.artifacts.key_set import KeySet
+from orchestrator.artifacts.store_files import parquet_names, short_run
 from orchestrator.artifacts.teacher_store import KEY, TRANSIENT, TeacherStore
-
-Keys = npt.NDArray[np.bytes_]
 
 
 class StoreNews:
@@ -26,41 +26,45 @@ class StoreNews:
     """
 
     def __init__(self, store: TeacherStore, run: str, known: Sequence[str]) -> None:
-        self._store, self._own = store, run[:8]
-        self._known = set(known)
-        self._foreign: set[str] = set()
-        self._segments: list[Keys] = []
+        self._store, self._own = store, short_run(run)
+        self._known = frozenset(known)
+        self._parts: dict[str, frozenset[str]] = {}  # of other runs: small
+        self._segments: dict[str, KeySet] = {}
 
     def settled(self, keys: Sequence[str], micro_batch: str) -> set[str]:
         """Those of `keys` that need not be computed any more."""
-        own: set[str] = set()
-        for name in self._store.part_files.names():  # before the segments: compaction writes these first
-            if name in self._known:
+        return self._store.steadily(lambda: self._settled(keys, micro_batch))
+
+    def _settled(self, keys: Sequence[str], micro_batch: str) -> set[str]:
+        parts = [name for name in self._store.part_files.names() if name not in self._known]  # before the segments
+        segments = [name for name in self._store.segment_files.names() if name not in self._known]
+        found: set[str] = set()
+        foreign: dict[str, frozenset[str]] = {}
+        for name in parquet_names(parts):
+            run, of_micro_batch = [*name.split("-"), ""][:2]
+            if run == self._own and of_micro_batch != micro_batch:
                 continue
-            run, of_micro_batch, _ = name.split("-", 2)
-            if run == self._own:
-                if of_micro_batch == micro_batch:
-                    own.update(_settled(self._store.part_files, name))
-                continue
-            self._foreign.update(_settled(self._store.part_files, name))
-            self._known.add(name)
-        for name in self._store.segment_files.names():
-            if name not in self._known:
-                self._segments.append(np.sort(np.array(_settled(self._store.segment_files, name), np.bytes_)))
-                self._known.add(name)
-        wanted = np.array(list(keys), np.bytes_)
-        found = {key for key in keys if key in own or key in self._foreign}
-        for segment in self._segments:
-            if len(segment):
-                place = np.minimum(np.searchsorted(segment, wanted), len(segment) - 1)
-                found.update(key for key, hit in zip(keys, segment[place] == wanted, strict=True) if hit)
-        return found
+            there = self._parts.get(name)
+            if there is None:
+                there = frozenset(self._store.part_files.parquet(name, _settled_keys).to_pylist())
+            if run != self._own:
+                foreign[name] = there
+            found.update(key for key in keys if key in there)
+        wanted = pa.array(keys, pa.string())
+        hit: npt.NDArray[np.bool_] = np.zeros(len(keys), bool)
+        current: dict[str, KeySet] = {}
+        for name in parquet_names(segments):
+            known = self._segments.get(name)
+            current[name] = known if known is not None else self._read_segment(name)
+            hit |= current[name].has(wanted)
+        self._parts, self._segments = foreign, current  # what compaction has rewritten is in a segment by now
+        return found | {key for key, there in zip(keys, hit, strict=True) if there}
+
+    def _read_segment(self, name: str) -> KeySet:
+        return KeySet(self._store.segment_files.parquet(name, _settled_keys))
 
 
-def _settled(folder: Folder, name: str) -> list[str]:
-    """Keys of a file's rows that are not to be tried again; none when compaction has moved the file meanwhile."""
-    try:
-        rows: pa.Table = folder.parquet(name).read(columns=[KEY, TRANSIENT])
-    except FileNotFoundError:
-        return []
-    return list(pc.filter(rows[KEY], pc.invert(rows[TRANSIENT])).to_pylist())
+def _settled_keys(file: pq.ParquetFile) -> pa.ChunkedArray:
+    """Keys of a file's rows that are not to be tried again."""
+    rows = file.read(columns=[KEY, TRANSIENT])
+    return pc.filter(rows[KEY], pc.invert(rows[TRANSIENT]))

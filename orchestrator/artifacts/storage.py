@@ -5,6 +5,7 @@ Reads and writes local (or mounted, e.g. NFS) paths. Knows nothing of what the f
 
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -68,9 +69,17 @@ def read_table(path: Path, columns: list[str] | None = None) -> pa.Table:
     return pq.read_table(path, columns=columns, partitioning=None)
 
 
-def remove_leftovers(folder: Path) -> int:
-    """Delete temporary files that a killed process left in `folder`; returns how many."""
-    leftovers = [path for path in folder.glob(f".*{TEMPORARY_SUFFIX}") if path.is_file()]
-    for path in leftovers:
-        path.unlink(missing_ok=True)
-    return len(leftovers)
+def remove_leftovers(folder: Path, older_than_s: float = 0.0) -> int:
+    """Delete temporary files that a killed process left in `folder`; returns how many.
+
+    Where others may be writing, only those that nobody has touched for `older_than_s` are sure to be left.
+    """
+    count = 0
+    for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+        try:
+            if path.is_file() and time.time() - path.stat().st_mtime >= older_than_s:
+                path.unlink()
+                count += 1
+        except FileNotFoundError:  # its writer has just finished
+            continue
+    return count

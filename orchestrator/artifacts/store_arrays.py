@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.artifacts.teacher_store import ERROR_CLASS, KEY, TeacherStore
+from orchestrator.artifacts.teacher_store import COMMITTED_US, ERROR_CLASS, KEY, TeacherStore
 from orchestrator.errors import ArtifactError
 
 Array = npt.NDArray[Any]
@@ -62,7 +62,7 @@ def stream_rows(store: TeacherStore, keys: Sequence[str], column: str) -> Iterat
     """The rows of `keys` in the order in which the store holds them: (their positions in `keys`, their values).
 
     Each position is given once; a key that stands several times among `keys` has several. Of rows that the store holds
-    twice the first counts, as in `TeacherStore.read`.
+    twice the one committed first counts, as in `TeacherStore.read`.
 
     Raises:
         ArtifactError: after the last file, when a key has no row with a value.
@@ -75,9 +75,13 @@ def stream_rows(store: TeacherStore, keys: Sequence[str], column: str) -> Iterat
     met = np.zeros(len(keys), bool)
     for _ in range(_LISTINGS):
         try:
+            counts = store.paid_twice()
             for held in _row_groups(store, column):
                 wanted = []
+                when = held[COMMITTED_US].to_pylist() if counts else []
                 for row, key in enumerate(held[KEY].to_pylist()):
+                    if key in counts and when[row] != counts[key]:
+                        continue
                     if (at := position.get(key)) is not None and not met[at]:
                         met[at] = True
                         wanted.append((row, at, key))
@@ -100,13 +104,13 @@ def stream_rows(store: TeacherStore, keys: Sequence[str], column: str) -> Iterat
 
 def _row_groups(store: TeacherStore, column: str) -> Iterator[pa.Table]:
     """Keys and one column of all rows that have their value, a row group of a file at a time."""
+    names = [KEY, ERROR_CLASS, COMMITTED_US, column]
     for folder, name in store.files():
-        with folder.parquet(name) as file:
-            if column not in file.schema_arrow.names:  # a part in which everything was refused
-                continue
-            for group in range(file.num_row_groups):
-                rows = file.read_row_group(group, columns=[KEY, ERROR_CLASS, column])
-                yield rows.filter(pc.is_null(rows[ERROR_CLASS]))
+        # A part in which everything was refused lacks the column.
+        groups = folder.parquet(name, lambda file: file.num_row_groups if column in file.schema_arrow.names else 0)
+        for group in range(groups):
+            rows = folder.parquet(name, lambda file, group=group: file.read_row_group(group, columns=names))  # type: ignore[misc]
+            yield rows.filter(pc.is_null(rows[ERROR_CLASS]))
 
 
 def read_rows(store: TeacherStore, keys: Sequence[str], column: str) -> Array:

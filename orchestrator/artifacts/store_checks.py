@@ -1,95 +1,249 @@
-"""Proving that a teacher store is whole, repairing what can be repaired, and clearing what is not needed.
+"""Proving that a teacher store is whole, and repairing what can be repaired.
 
 Reads a store's files; with repair, removes what is damaged (its rows are then missing and computed again) and compacts.
 Knows nothing of models.
 """
 
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from orchestrator.artifacts.compaction import compact
-from orchestrator.artifacts.folder import Folder
-from orchestrator.artifacts.ledger import CommitRecord, ledger_totals
+from orchestrator.artifacts.folder import DamagedFileError, Folder
+from orchestrator.artifacts.key_set import Words, order_of, pack_keys
+from orchestrator.artifacts.ledger import CommitRecord, ledger_table, ledger_totals, merge_ledgers
+from orchestrator.artifacts.store_files import File, parquet_names
+from orchestrator.artifacts.store_rows import BOOKKEEPING, ERROR_CLASS, KEY
 from orchestrator.artifacts.table_digest import digest_table
-from orchestrator.artifacts.teacher_store import BOOKKEEPING, ERROR_CLASS, KEY, TeacherStore
+from orchestrator.artifacts.teacher_store import TeacherStore
+
+_LOOKS, _PATIENCE_S = 5, 1.0  # at a store in which a compaction may be at work
+
+
+@dataclass
+class _Found:
+    """What is known of one file that was read."""
+
+    problems: list[str] = field(default_factory=list)
+    keys: Words = field(default_factory=lambda: np.empty((0, 2), np.uint64))
+    has_value: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    record: CommitRecord | None = None
 
 
 def verify_store(store: TeacherStore, *, repair: bool) -> tuple[list[str], dict[str, Any]]:
-    """Check every file: readable, content equal to the digest in its name, no empty values, no key twice, costs known.
+    """Check each file: readable, content equal to the digest in its name, no empty values, no value twice, costs known.
 
-    Returns the problems, in words, and counts: files, rows (keys with a value), refused, and the ledger's totals. With
-    `repair`, no other process may be at work in the store: unreadable and altered files and leftovers of killed
-    processes are removed, rows without a value are dropped, and keys that are there twice are kept once.
+    Others may commit and compact meanwhile, but not while it repairs: then unreadable and altered files and leftovers
+    of killed processes are removed (of a damaged segment the sound row groups are kept), rows without a value are
+    dropped, and keys that are there twice are kept once.
+
+    Returns the problems, in words, and counts: the ledger's totals, files, rows (keys with a value), refused (keys
+    without one now; the ledger counts attempts).
+
+    Raises:
+        ArtifactError: the file system does not answer; nothing is removed on its account.
     """
-    problems: list[str] = []
-    seen: dict[str, str] = {}
-    for folder, name in store.files():
-        short = f"{folder.name}/{name}"
-        rows, found = _read(folder, name)
-        problems += [f"{short}: {problem}{' - removed' if repair else ''}" for problem in found]
-        if rows is None:
-            if repair:
-                folder.delete(name)
-            continue
-        if empty := _empty_rows(rows):
-            problems.append(f"{short}: {len(empty)} rows without a value{' - removed' if repair else ''}")
-            if repair:
-                _keep(store, folder, name, rows, empty)
-        keys = [key for key in rows[KEY].to_pylist() if key not in empty]
-        if folder == store.part_files and CommitRecord.from_metadata(rows.schema.metadata) is None:
-            problems.append(f"{short}: no record of what it cost")
-        twice = [key for key in keys if key in seen]
-        if twice:
-            text = f"{short}: {len(twice)} keys also in {seen[twice[0]]}"
-            problems.append(text + (" - kept once" if repair else ""))
-        seen.update((key, short) for key in keys if key not in seen)
-    for name in store.ledger_files.names():
-        _, found = _read(store.ledger_files, name)
-        problems += [f"ledger/{name}: {problem}{' - removed' if repair else ''}" for problem in found]
-        if found and repair:
-            store.ledger_files.delete(name)
+    checked: dict[File, _Found] = {}
+    for _ in range(_LOOKS):
+        checked = _check_rows(store, checked, repair=repair)
+        twice = _keys_twice(checked, repair=repair)
+        if repair or not twice or not _moves(store, checked):
+            break
+    problems = [problem for found in checked.values() for problem in found.problems] + twice
+    told, totals = store.steadily(lambda: _check_ledger(store, checked, repair=repair))
+    problems += told
     if repair:
-        for part in (store.part_files, store.segment_files, store.ledger_files):
-            part.remove_leftovers()
+        for part in (store.part_files, store.segment_files, store.ledger_files, store.intent_files):
+            part.remove_leftovers(older_than_s=0.0)
         compact(store, everything=True)
-    if problems and not repair:
-        return problems, {"files": len(store.files()), "rows": len(seen)}
-    done, refused = store.done_keys(), store.refused().num_rows
-    totals = ledger_totals(store.ledger())
-    num_done = len(pc.unique(done)) if len(done) else 0
-    return problems, {"files": len(store.files()), "rows": num_done, "refused": refused, **totals}
+        refused = store.refused().num_rows
+        rows = len(pc.unique(store.done_keys()))
+        return problems, {**totals, "files": len(store.files()), "rows": rows, "refused": refused}
+    packed = np.concatenate([found.keys for found in checked.values()] or [np.empty((0, 2), np.uint64)])
+    has_value = np.concatenate([found.has_value for found in checked.values()] or [np.zeros(0, bool)])
+    num_keys, num_rows = _num_unique(packed), _num_unique(packed[has_value])
+    return problems, {**totals, "files": len(checked), "rows": num_rows, "refused": num_keys - num_rows}
 
 
-def _read(folder: Folder, name: str) -> tuple[pa.Table | None, list[str]]:
-    """A file's rows, or None with the reason when it cannot be trusted."""
+def _moves(store: TeacherStore, checked: dict[File, _Found]) -> bool:
+    """Whether a compaction is between its writing and its deleting, where keys are there twice for a moment."""
+    time.sleep(_PATIENCE_S)
+    return set(store.files()) != set(checked)
+
+
+def _check_rows(store: TeacherStore, known: dict[File, _Found], *, repair: bool) -> dict[File, _Found]:
+    """Check parts and segments, those too that a compaction writes meanwhile; what it deletes is left out."""
+    files = store.files()
+    checked = {file: found for file, found in known.items() if file in set(files)}
+    while fresh := [file for file in files if file not in checked]:
+        for folder, name in fresh:
+            try:
+                checked[folder, name] = _check_file(store, folder, name, repair=repair)
+            except FileNotFoundError:
+                continue
+        if repair:
+            return checked
+        files = store.files()
+        checked = {file: found for file, found in checked.items() if file in set(files)}
+    return checked
+
+
+def _check_file(store: TeacherStore, folder: Folder, name: str, *, repair: bool) -> _Found:
+    found = _Found()
+    short = f"{folder.name}/{name}"
+    rows, problem = _read(folder, name)
+    if problem:
+        saved = _salvage(store, folder, name) if repair else 0
+        kept = f", {saved:,} of its rows kept" if saved else ""
+        found.problems.append(f"{short}: {problem}{f' - removed{kept}' if repair else ''}")
+    if rows is None:
+        return found
+    empty = _empty_rows(rows)
+    if num_empty := pc.sum(empty).as_py() or 0:
+        found.problems.append(f"{short}: {num_empty} rows without a value{' - removed' if repair else ''}")
+        if repair:
+            _rewrite(store, folder, name, rows.filter(pc.invert(empty)))
+    if folder == store.part_files:
+        found.record = CommitRecord.from_metadata(rows.schema.metadata)
+        done = rows[ERROR_CLASS].null_count
+        refused = rows.num_rows - done
+        if found.record is None:
+            found.problems.append(f"{short}: no record of what it cost")
+        elif (found.record.done, found.record.refused) != (done, refused):
+            told = f"its record says {found.record.done} and {found.record.refused}"
+            found.problems.append(f"{short}: {done} rows with a value and {refused} refused, but {told}")
+    found.keys = pack_keys(rows[KEY])[~np.asarray(empty)]
+    found.has_value = np.asarray(pc.is_null(rows[ERROR_CLASS]))[~np.asarray(empty)]
+    return found
+
+
+def _read(folder: Folder, name: str) -> tuple[pa.Table | None, str]:
+    """A file's rows, or None with the reason when they cannot be trusted."""
     try:
-        rows = folder.parquet(name).read()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        return None, [f"unreadable ({str(error).splitlines()[0]})"]
+        rows = folder.parquet(name, pq.ParquetFile.read)
+    except DamagedFileError as error:
+        return None, f"unreadable ({str(error.__cause__).splitlines()[0]})"
     if digest_table(rows) != name.removesuffix(".parquet").rsplit("-", 1)[-1]:
-        return None, ["its content is not what was written"]
-    return rows, []
+        return None, "its content is not what was written"
+    return rows, ""
 
 
-def _empty_rows(rows: pa.Table) -> set[str]:
-    """Keys of rows that have neither a reason nor all of their values."""
-    bad = pa.array([False] * rows.num_rows)
+def _empty_rows(rows: pa.Table) -> pa.Array:
+    """Whether each row has neither a reason nor all of its values: no null, no empty text, no NaN."""
+    bad = pa.array(np.zeros(rows.num_rows, bool))
     for name in rows.column_names:
         if name in BOOKKEEPING:
             continue
         column = rows[name]
         empty = pc.is_null(column)
         if pa.types.is_string(column.type):
-            empty = pc.or_(empty, pc.fill_null(pc.equal(pc.utf8_length(column), 0), True))
-        bad = pc.or_(bad, pc.and_(empty, pc.is_null(rows[ERROR_CLASS])))
-    return set(pc.filter(rows[KEY], bad).to_pylist())
+            empty = pc.or_(empty, pc.equal(pc.fill_null(pc.utf8_length(column), 0), 0))
+        elif pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type):
+            empty = pc.or_(empty, _no_vector(column))
+        bad = pc.or_(bad, empty)
+    bad = pc.and_(bad, pc.is_null(rows[ERROR_CLASS]))
+    return pa.concat_arrays(bad.chunks or [pa.array([], pa.bool_())]) if isinstance(bad, pa.ChunkedArray) else bad
 
 
-def _keep(store: TeacherStore, folder: Folder, name: str, rows: pa.Table, drop: set[str]) -> None:
-    """Write a file again without some rows; what was paid stays paid."""
-    rest = rows.filter(pa.array([key not in drop for key in rows[KEY].to_pylist()]))
-    written = f"{name.rpartition('-')[0]}-" if folder == store.part_files else ""
-    folder.write_table(f"{written}{digest_table(rest)}.parquet", rest)
+def _no_vector(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether each list is empty, or holds a NaN or an infinity."""
+    chunks = []
+    for chunk in column.chunks:
+        lengths = np.asarray(pc.fill_null(pc.list_value_length(chunk), 0))
+        finite = np.isfinite(np.asarray(chunk.flatten()))
+        bad = lengths == 0
+        bad[np.repeat(np.arange(len(chunk)), lengths)[~finite]] = True
+        chunks.append(pa.array(bad))
+    return pa.chunked_array(chunks, pa.bool_())
+
+
+def _keys_twice(checked: dict[File, _Found], *, repair: bool) -> list[str]:
+    """Which files hold values whose keys have one in another, or the same, as well.
+
+    A refusal beside a value, or beside another refusal, is an attempt that was repeated.
+    """
+    files = list(checked)
+    if not files:
+        return []
+    values = [found.keys[found.has_value] for found in checked.values()]
+    packed = np.concatenate(values)
+    owner = np.repeat(np.arange(len(files)), [len(keys) for keys in values])
+    order = order_of(packed)
+    same = np.flatnonzero((packed[order[1:]] == packed[order[:-1]]).all(axis=1))
+    counts = Counter(zip(owner[order[same + 1]].tolist(), owner[order[same]].tolist(), strict=True))
+    names = [f"{folder.name}/{name}" for folder, name in files]
+    end = " - kept once" if repair else ""
+    return [f"{names[later]}: {n:,} keys also in {names[earlier]}{end}" for (later, earlier), n in counts.items()]
+
+
+def _num_unique(packed: Words) -> int:
+    ordered = packed[order_of(packed)]
+    return int(len(ordered) and 1 + (ordered[1:] != ordered[:-1]).any(axis=1).sum())
+
+
+def _check_ledger(
+    store: TeacherStore, checked: dict[File, _Found], *, repair: bool
+) -> tuple[list[str], dict[str, float]]:
+    """Read the ledger's files; what they have lost is told, and with repair noted as made at an unknown cost."""
+    problems, tables = [], []
+    for name in parquet_names(store.ledger_files.steady_names()):
+        records, problem = _read(store.ledger_files, name)
+        if records is None:
+            problems.append(f"ledger/{name}: {problem}{' - removed' if repair else ''}")
+            if repair:
+                store.ledger_files.delete(name)
+        else:
+            tables.append(records.replace_schema_metadata(None))
+    in_parts = [found.record for found in checked.values() if found.record is not None]
+    totals = ledger_totals(merge_ledgers([ledger_table(in_parts), *tables]))
+    values = [found.keys[found.has_value] for found in checked.values()]
+    gap = (_num_unique(np.concatenate(values)) if values else 0) - int(totals["done"])
+    if gap > 0:
+        problems.append(f"ledger: it knows nothing of {gap:,} rows{' - noted without their cost' if repair else ''}")
+        if repair:
+            store.commit_nothing(CommitRecord(id=uuid.uuid4().hex, run="repair", done=gap))
+            totals["done"] += gap
+    return problems, totals
+
+
+def _salvage(store: TeacherStore, folder: Folder, name: str) -> int:
+    """Keep the row groups of a damaged file that are sound, and its record; delete it. Returns how many rows are kept.
+
+    A file that is sound but not what was written (its name says otherwise) is not trusted.
+    """
+
+    def read(file: pq.ParquetFile) -> pa.Table | None:
+        sound = [file.schema_arrow.empty_table()]
+        for number in range(file.num_row_groups):
+            try:
+                sound.append(file.read_row_group(number))
+            except (pa.ArrowException, OSError, ValueError):
+                continue
+        return pa.concat_tables(sound) if len(sound) <= file.num_row_groups else None
+
+    try:
+        rest = folder.parquet(name, read)
+    except DamagedFileError:
+        rest = None
+    if rest is None:
+        folder.delete(name)
+        return 0
+    _rewrite(store, folder, name, rest)
+    return int(rest.num_rows)
+
+
+def _rewrite(store: TeacherStore, folder: Folder, name: str, rest: pa.Table) -> None:
+    """Write what is left of a file anew, then delete it; what was paid stays paid."""
+    if record := CommitRecord.from_metadata(rest.schema.metadata):
+        store.write_ledger(ledger_table([record]))
+    if rest.num_rows:
+        store.write_segment(rest.replace_schema_metadata(None).sort_by(KEY))
     folder.delete(name)

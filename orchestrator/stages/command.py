@@ -14,14 +14,14 @@ import yaml
 from orchestrator.config.execution import Execution
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import load_execution, load_experiment
-from orchestrator.errors import ArtifactError, ConfigError
+from orchestrator.errors import ConfigError
 from orchestrator.executors.protocol import Executor
 from orchestrator.reporting.data import ReportData
 from orchestrator.stages import evidence, index, line, planner, report, store
 from orchestrator.stages.context import Context
 from orchestrator.stages.feedback import Feedback
 from orchestrator.stages.plan_table import plan_table
-from orchestrator.stages.verify import stores_below
+from orchestrator.stages.verify import some_stores
 from orchestrator.tracking import NullTracker, tracking
 
 
@@ -134,9 +134,7 @@ def _tell(context: Context, forecast: Sequence[tuple[str, str, str]]) -> None:
 
 def show_stores(root: str, *, refused: bool, as_json: bool) -> None:
     """Print every store below a folder or URI: what it holds and has cost, or the rows that were refused."""
-    stores = stores_below(root)
-    if not stores:
-        raise ArtifactError(f"{root} holds no store", expected="a storage root, a store root, or a store")
+    stores = some_stores(root)
     console = Feedback().console
     for found in stores:
         if refused:

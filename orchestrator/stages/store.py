@@ -3,7 +3,7 @@
 Reads stores; `clean` rewrites them, `export` writes a file. Knows nothing of experiments.
 """
 
-import uuid
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from orchestrator.artifacts.compaction import compact
-from orchestrator.artifacts.ledger import CommitRecord, ledger_totals
+from orchestrator.artifacts.ledger import ledger_totals
 from orchestrator.artifacts.storage import write_atomically
+from orchestrator.artifacts.store_files import parquet_names
 from orchestrator.artifacts.teacher_store import (
     BOOKKEEPING,
     ERROR_CLASS,
     KEY,
     TRANSIENT,
     TeacherStore,
-    key_prefixes,
 )
 from orchestrator.errors import ArtifactError
 
@@ -35,6 +35,7 @@ def describe(store: TeacherStore) -> dict[str, Any]:
     totals = ledger_totals(store.ledger())
     open_attempts = store.intents("").all()
     return {
+        **totals,
         "store": str(store.folder),
         "rows": len(pc.unique(store.done_keys())),
         "refused": refused.num_rows,
@@ -42,44 +43,40 @@ def describe(store: TeacherStore) -> dict[str, Any]:
         "files": len(store.files()),
         "bytes": store.num_bytes(),
         "open_attempts": len(open_attempts),
-        **totals,
     }
 
 
 def clean(store: TeacherStore, *, forget_refused: bool, dry_run: bool) -> dict[str, int]:
     """Compact wholly, count dead attempts as lost, remove leftovers; with `forget_refused`, drop refusals.
 
-    Returns what was (or, with `dry_run`, would be) done. Rows that have their value are never removed.
+    Returns what was (or, with `dry_run`, would be) done. Rows that have their value are never removed. Others may be
+    at work in the store.
     """
-    dead = [intent for intent in store.intents("").all() if intent.is_dead("")]
+    intents = store.intents("")
+    dead = [intent for intent in intents.all() if intent.is_dead("")]
     refused = store.refused().num_rows if forget_refused else 0
     told = {"files_before": len(store.files()), "dead_attempts": len(dead), "refusals_forgotten": refused}
     if dry_run:
         return told
-    if dead:
-        record = CommitRecord(
-            id=uuid.uuid4().hex, run="gc", lost_attempts=len(dead), lost_rows=sum(intent.num_rows for intent in dead)
-        )
-        store.commit_nothing(record)
-        for intent in dead:
-            store.intents("").end(intent)
-    told["leftovers"] = sum(
-        folder.remove_leftovers() for folder in (store.part_files, store.segment_files, store.ledger_files)
-    )
+    told["attempts_lost"] = store.count_lost(dead, "gc") if dead else 0
+    folders = (store.part_files, store.segment_files, store.ledger_files, store.intent_files)
+    told["leftovers"] = sum(folder.remove_leftovers() for folder in folders) + intents.remove_unreadable()
     compact(store, everything=True)
     if refused:
-        _forget(store)
+        store.steadily(lambda: _forget(store))
     return {**told, "files_after": len(store.files())}
 
 
 def _forget(store: TeacherStore) -> None:
     """Write each segment that holds refusals again without them."""
-    for name in store.segment_files.names():
-        rows = store.segment_files.parquet(name).read()
+    files = store.segment_files
+    for name in parquet_names(files.steady_names()):
+        rows = files.parquet(name, pq.ParquetFile.read)
         kept = rows.filter(pc.is_null(rows[ERROR_CLASS]))
         if kept.num_rows < rows.num_rows:
-            store.write_segment(kept.replace_schema_metadata(None))
-            store.segment_files.delete(name)
+            if kept.num_rows:
+                store.write_segment(kept.replace_schema_metadata(None))
+            files.delete(name)
 
 
 def export(store: TeacherStore, target: Path, columns: Sequence[str] = ()) -> int:
@@ -90,16 +87,15 @@ def export(store: TeacherStore, target: Path, columns: Sequence[str] = ()) -> in
     """
     if target.suffix not in FORMATS:
         raise ArtifactError(f"{target}: unknown format", expected=f"a name that ends with {', '.join(FORMATS)}")
+    if KEY in columns:
+        columns = [name for name in columns if name != KEY]  # always there, first
     count = 0
 
     def write(temporary: Path) -> None:
         nonlocal count
         writer: pq.ParquetWriter | None = None
         with temporary.open("wb") as stream:
-            for prefix in key_prefixes(store.num_bytes()):
-                rows = store.rows(prefix)
-                if not rows.num_rows:
-                    continue
+            for rows in store.row_pieces():
                 rows = rows.filter(pc.is_null(rows[ERROR_CLASS]))
                 known = [name for name in rows.column_names if name not in BOOKKEEPING]
                 if unknown := set(columns) - set(known):
@@ -112,7 +108,9 @@ def export(store: TeacherStore, target: Path, columns: Sequence[str] = ()) -> in
                     flat = _without_lists(rows, target)
                     pacsv.write_csv(flat, stream, pacsv.WriteOptions(include_header=count == 0))
                 else:
-                    rows.to_pandas().to_json(stream, orient="records", lines=True, force_ascii=False)
+                    for batch in rows.to_batches(max_chunksize=4096):
+                        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist()]
+                        stream.write("".join(lines).encode())
                 count += rows.num_rows
             if writer is not None:
                 writer.close()

@@ -44,6 +44,32 @@ def _verify_hot_copies(embeddings: Embeddings, *, repair: bool) -> list[str]:
     return problems
 
 
+def some_stores(root: str) -> list[TeacherStore]:
+    """`stores_below`, of which there must be one.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    stores = stores_below(root)
+    if not stores:
+        raise ArtifactError(f"{Folder(root)} holds no store", expected="a storage root, a store root, or a store")
+    return stores
+
+
+def one_store(root: str) -> TeacherStore:
+    """The only store at or below a folder or URI.
+
+    Raises:
+        ArtifactError: there is none, or there are several.
+    """
+    stores = some_stores(root)
+    if len(stores) > 1:
+        raise ArtifactError(
+            f"{Folder(root)} holds {len(stores)} stores", expected=" or ".join(str(store.folder) for store in stores)
+        )
+    return stores[0]
+
+
 def verify_folder(root: str, *, repair: bool = False) -> tuple[list[str], dict[str, float]]:
     """Problems in words, and counts, of every artifact and store at or below a folder or URI.
 
@@ -69,5 +95,7 @@ def verify_folder(root: str, *, repair: bool = False) -> tuple[list[str], dict[s
         counts.update({name: sizes.get(name, 0) for name in ("rows", "refused", "model_rows", "lost_rows")})
         problems += [f"{store.folder}: {problem}" for problem in found]
     if not manifests and not stores:
-        raise ArtifactError(f"{root} holds no artifact and no store", expected="a storage root or a folder below it")
+        raise ArtifactError(
+            f"{Folder(root)} holds no artifact and no store", expected="a storage root or a folder below it"
+        )
     return problems, dict(counts)

@@ -107,14 +107,15 @@ class PayOnce:
         root = digest_keys(planned)
         settled = self._news.settled(planned, root)
         self._done = self._refused = 0
+        lost = [intent for intent in self._intents.of(root) if intent.is_dead(self._run)]
         if len(settled) < len(planned):
             self._started = time.monotonic()
-            lost = [intent for intent in self._intents.of(root) if intent.is_dead(self._run)]
             if sum(i.part == root for i in lost) < _DEATHS_OF_A_MICRO_BATCH and not any(i.timed_out for i in lost):
-                self._attempt(items, settled, root, lost)
+                self._attempt(items, settled, root)
             else:
                 self._isolate(items, settled, root, lost, len(planned))
-                self._count_lost(lost)
+        if lost:  # only now that all rows are settled: until then they are what tells the suspects
+            self._store.count_lost(lost, self._run)
         receipt = {"done": self._done, "refused": self._refused, "reused": len(planned) - self._done - self._refused}
         return pa.Table.from_pylist([{**receipt, "seconds": time.monotonic() - begun}])
 
@@ -129,20 +130,18 @@ class PayOnce:
                 bad += [_Outcome(item, position, refusal) for position in item.positions]
         return good, bad
 
-    def _attempt(
-        self, items: list[_Item], settled: set[str], root: str, lost: list[Intent], share: float = 1.0
-    ) -> None:
+    def _attempt(self, items: list[_Item], settled: set[str], root: str, share: float = 1.0) -> None:
         """Declare, compute and commit what is not settled of some planned items, in one commit."""
         part = digest_keys([key for item in items for key in item.keys])
         good, bad = self._prepare([rest for item in items if (rest := item.without(settled)).positions])
         if not good:
-            self._commit(bad, root, lost)
+            self._commit(bad, root)
             return
         intent = self._intents.begin(root, part, sum(len(item.positions) for item in good))
         try:
             with self._watched(intent, share):
                 outcomes = self._compute(good)
-            self._commit(bad + outcomes, root, lost)
+            self._commit(bad + outcomes, root)
         finally:  # also when this fails: the process lives on, so that nothing was lost to a crash
             self._intents.end(intent)
 
@@ -153,28 +152,15 @@ class PayOnce:
         if settled.issuperset(keys):
             return
         if not ended:
-            self._attempt(items, settled, root, [], max(_SMALLEST_SHARE, len(keys) / num_all))
+            self._attempt(items, settled, root, max(_SMALLEST_SHARE, len(keys) / num_all))
         elif len(keys) == 1:
             refusal = Refusal("ProcessDied", f"{len(ended)} processes ended while the model had only this row")
             if any(intent.timed_out for intent in ended):
                 refusal = Refusal("TimedOut", "the model did not answer in time when it had only this row")
-            self._commit([_Outcome(items[0], items[0].positions[0], refusal)], root, [])
+            self._commit([_Outcome(items[0], items[0].positions[0], refusal)], root)
         else:
             for half in _halves(items):
                 self._isolate(half, settled, root, lost, num_all)
-
-    def _count_lost(self, lost: list[Intent]) -> None:
-        """Record attempts as lost once all their rows are settled; until then they are what tells the suspects."""
-        self._store.commit_nothing(
-            CommitRecord(
-                id=f"lost-{digest_keys([intent.id for intent in lost])}",
-                run=self._run,
-                lost_attempts=len(lost),
-                lost_rows=sum(intent.num_rows for intent in lost),
-            )
-        )
-        for intent in lost:
-            self._intents.end(intent)
 
     @contextmanager
     def _watched(self, intent: Intent, share: float) -> Iterator[None]:
@@ -229,7 +215,7 @@ class PayOnce:
                 return self._compute(items)
         return [outcome for half in _halves(items) for outcome in self._compute_or_halve(half)]
 
-    def _commit(self, outcomes: list[_Outcome], root: str, lost: list[Intent]) -> None:
+    def _commit(self, outcomes: list[_Outcome], root: str) -> None:
         rows = [(outcome.item.row, outcome.position) for outcome in outcomes]
         values = [None if isinstance(outcome.value, Refusal) else outcome.value for outcome in outcomes]
         refusals = [outcome.value if isinstance(outcome.value, Refusal) else None for outcome in outcomes]
@@ -255,15 +241,11 @@ class PayOnce:
             refused=num_refused,
             forwards=used.pop("forwards", 0.0),
             model_rows=self._model_rows,
-            lost_attempts=len(lost),
-            lost_rows=sum(intent.num_rows for intent in lost),
             seconds=round(time.monotonic() - self._started, 4),
             usage=used,
         )
         self._model_rows = 0
         self._store.commit(pa.table(table), record, micro_batch=root)
-        for intent in lost:
-            self._intents.end(intent)
         self._done += record.done
         self._refused += record.refused
         self._started = time.monotonic()

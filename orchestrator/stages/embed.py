@@ -22,7 +22,7 @@ from orchestrator.datasets.index import DatasetIndex
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.stages import caption, describe, index, text_thresholds
 from orchestrator.stages.context import Context, Counts, Plan
-from orchestrator.stages.embed_views import RENDERER, encoded_views, recipe_of
+from orchestrator.stages.embed_views import RENDERER, encoded_views, recipe_of, shares_encoder, splits_as_they_are
 from orchestrator.stages.encoded import Encoded, encoded_images, encoded_texts
 from orchestrator.stages.texts import class_texts, texts_in, texts_of, vectors_of_groups
 from orchestrator.teachers import BothTowers, text_identity
@@ -85,7 +85,7 @@ def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
             arrays["classes"] = classes.array(folder, embeddings.CLASSES, EMBEDDING)
             write_table(folder / embeddings.CLASSES, classes.table.select(["text", KEY]))
         # With one encoder for both, one pool of actors embeds the class texts too.
-        shared = isinstance(teacher, BothTowers) and text_identity(teacher) == text_identity(encoder)
+        shared = shares_encoder(experiment)
         counts: Counts = {
             "texts": len(unique),
             "texts_embedded": texts.make_missing(context, also=classes if shared else None),
@@ -99,12 +99,9 @@ def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
         told = {"text_encoder": texts.info}
         scale = 0.0
         if teacher is not None:
-            # Of training images of which views are kept, only a caption's score by its image asks for the image itself.
-            without = [vocabulary.SPLIT_TRAIN] if recipe is not None and not shared else []
-            splits = [split for split in vocabulary.SPLITS if split not in without]
-            images = encoded_images(
-                context, teacher, data.images.filter(pc.is_in(data.images["split"], pa.array(splits)))
-            )
+            splits = splits_as_they_are(experiment)
+            shown = data.images.filter(pc.is_in(data.images["split"], value_set=pa.array(splits)))
+            images = encoded_images(context, teacher, shown)
             counts |= {"images_embedded": images.make_missing(context), "images": data.images.num_rows}
             write_table(folder / embeddings.IMAGES, images.table.select(["image_id", "split", KEY]))
             for split in splits:

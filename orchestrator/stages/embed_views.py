@@ -21,10 +21,11 @@ from orchestrator.stages.context import Context
 from orchestrator.stages.encoded import Encoded, EncodingFunction, ImageWorker, Items
 from orchestrator.stages.image_rows import ADDRESS, by_image
 from orchestrator.stages.teacher_rows import open_store
-from orchestrator.teachers import ImageEncoderSettings
+from orchestrator.teachers import BothTowers, ImageEncoderSettings, text_identity
 from orchestrator.training.settings import TeacherViews
 from orchestrator.training.teacher_views import parameters_of, render_for_teacher, teacher_frame
 from orchestrator.training.views import ViewParameters, image_keys
+from orchestrator.vocabulary import SPLIT_TRAIN, SPLITS
 
 RENDERER = 1  # raise it when the same parameters come to mean another picture
 VIEW, VIEW_ID = "view", "view_id"
@@ -46,6 +47,21 @@ def recipe_of(experiment: Experiment, data_seed: int | None = None) -> TeacherVi
         image_size=experiment.image_size,
         data_seed=experiment.training.data_seed if data_seed is None else data_seed,
     )
+
+
+def shares_encoder(experiment: Experiment) -> bool:
+    """Whether texts and images are embedded by one encoder, so that their cosine means something."""
+    teacher = experiment.image_teacher
+    return isinstance(teacher, BothTowers) and text_identity(teacher) == text_identity(experiment.text_encoder)
+
+
+def splits_as_they_are(experiment: Experiment) -> list[str]:
+    """Splits whose images the image teacher sees as they are.
+
+    Of training images whose views it sees, only a caption's score by its image asks for the image itself.
+    """
+    left_out = recipe_of(experiment) is not None and not shares_encoder(experiment)
+    return [split for split in SPLITS if not (left_out and split == SPLIT_TRAIN)]
 
 
 class ViewFunction:

@@ -47,9 +47,14 @@ class SmokeLine:
         return make_job(self.context, experiment, self.plans, folder, f"smoke/test/{folder.name}")
 
 
-def make_smoke_line(root: Path) -> SmokeLine:
-    """Index, captions, embeddings and shards of the smoke experiment below `root`."""
-    context = quiet_context(load_experiment(SMOKE), root)
+def make_smoke_line(root: Path, num_views: int = 0, overrides: Mapping[str, Any] | None = None) -> SmokeLine:
+    """Index, captions, embeddings and shards of the smoke experiment below `root`.
+
+    Args:
+        num_views: that the image teacher sees; 0, so that jobs may draw with other seeds and view settings.
+    """
+    changed = {"image_teacher_views": num_views, **(overrides or {})}
+    context = quiet_context(with_overrides(load_experiment(SMOKE), changed, "test"), root)
     return SmokeLine(context, line.run(context, "shard"))
 
 

@@ -1,9 +1,11 @@
 """The `embeddings` artifact: which rows of which stores an experiment's texts, classes and images stand for.
 
 `texts.parquet`, `classes.parquet` (text, key) and `images.parquet` (image_id, split, key) are the truth, with
-`embeddings.json`, which names every array: its table, its store and its column. The arrays themselves are hot copies in
-`hot/NAME`, beside the artifact or in a folder of the node, and are built from the stores when one is missing. Where a
-source has several texts for an image, or draws vectors, `text_groups.npy` (or `class_groups.npy`) holds the means.
+`embeddings.json`, which names every array: its table, its store and its column. Where the image teacher saw views of
+the training images, `image_views.parquet` (view_id, image_id, key) has those, all images of view 0 first. The arrays
+themselves are hot copies in `hot/NAME`, beside the artifact or in a folder of the node, and are built from the stores
+when one is missing. Where a source has several texts for an image, or draws vectors, `text_groups.npy` (or
+`class_groups.npy`) holds the means.
 """
 
 import os
@@ -24,6 +26,7 @@ from orchestrator.frozen import Frozen
 
 HEADER, HOT = "embeddings.json", "hot"
 TEXTS, CLASSES, IMAGES, TEXT_ROWS = "texts.parquet", "classes.parquet", "images.parquet", "text_rows.parquet"
+IMAGE_VIEWS = "image_views.parquet"
 GROUPS = {"texts": "text_groups.npy", "classes": "class_groups.npy"}
 
 
@@ -46,14 +49,17 @@ class EmbeddingsHeader(Frozen):
     Attributes:
         sources: text sources, the columns of `text_rows.parquet` (row numbers of `vectors("texts")`, -1 = no text).
         logit_scale: of the cosines that are the teacher's class logits.
-        arrays: by name: `texts` and `classes` (each text once), and `images/SPLIT/OUTPUT`.
+        arrays: by name: `texts` and `classes` (each text once), `images/SPLIT/OUTPUT`, and `views/OUTPUT`.
         encoders: each encoder's label and what it told of itself (preprocessing, dims, context length).
+        views: of the training images that the image teacher saw (`TeacherViews`); None: it saw the images as they are.
+            With V views, row `view * N + image` of an array `views/OUTPUT` is of that view of that training image.
     """
 
     sources: tuple[str, ...]
     logit_scale: float
     arrays: dict[str, ArrayOf]
     encoders: dict[str, dict[str, Any]]
+    views: dict[str, Any] | None = None
 
 
 class Embeddings:

@@ -62,6 +62,12 @@ class Experiment(Frozen):
     describer: CaptionerSettings | None = None
     text_encoder: TextEncoderSettings
     image_teacher: ImageEncoderSettings | None = None
+    image_teacher_views: int = Field(
+        default=4,
+        ge=0,
+        le=256,
+        description="views of each training image that the image teacher sees, replayed in training; 0: no view",
+    )
     image_size: int = Field(default=64, ge=16, le=1024, description="side of the student's images, pixels")
     student: StudentSettings
     adaptor: AdaptorSettings = AdaptorSettings()

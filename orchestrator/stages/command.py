@@ -105,9 +105,9 @@ def plan_command(request: Request) -> None:
     planner.write_predictions(context, found)
     console = context.feedback.console
     console.print(plan_table(found))
-    for images in found:
-        if images.unit == "images" and (told := planner.advice(context, images, folder)):
-            console.print(told)
+    of_images = [one for one in found if one.unit in ("images", "views")]
+    if of_images and (told := planner.advice(context, of_images[-1], folder)):
+        console.print(told)
 
 
 def _show(context: Context, folder: Path, data: ReportData) -> None:

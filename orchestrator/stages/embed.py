@@ -22,16 +22,22 @@ from orchestrator.datasets.index import DatasetIndex
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.stages import caption, describe, index, text_thresholds
 from orchestrator.stages.context import Context, Counts, Plan
+from orchestrator.stages.embed_views import RENDERER, encoded_views, recipe_of, shares_encoder, splits_as_they_are
 from orchestrator.stages.encoded import Encoded, encoded_images, encoded_texts
 from orchestrator.stages.texts import class_texts, texts_in, texts_of, vectors_of_groups
 from orchestrator.teachers import BothTowers, text_identity
 from orchestrator.teachers.encoder import EMBEDDING
 
+READS = ("index", "describe", "caption")
 CHUNK = 4096  # images scored, or groups averaged, at a time
 
 
-def plan(context: Context, parents: Mapping[str, Plan]) -> Plan:
-    """The view depends on index, captions, written descriptions, the text sources and the encoders' identities."""
+def plan(context: Context, parents: Mapping[str, Plan], data_seed: int | None = None) -> Plan:
+    """The view depends on index, captions, written descriptions, the text sources, the encoders and their views.
+
+    Args:
+        data_seed: of trainings on another seed than the experiment's own, for which the teacher sees other views.
+    """
     experiment = context.experiment
     teacher = experiment.image_teacher
     scale = teacher.logit_scale if isinstance(teacher, BothTowers) else 0.0
@@ -41,16 +47,21 @@ def plan(context: Context, parents: Mapping[str, Plan]) -> Plan:
         "text_encoder": text_identity(experiment.text_encoder),
         "image_teacher": teacher and {**teacher.identity(), "logit_scale": scale},
     }
-    fingerprints = {name: parent.identity for name, parent in parents.items()}
-    return Plan("embed", context.folder / "embeddings", settings, fingerprints, is_view=True)
+    folder = "embeddings"
+    if (recipe := recipe_of(experiment, data_seed)) is not None:
+        settings["image_teacher_views"] = {**recipe.model_dump(mode="json"), "renderer": RENDERER}
+        if recipe.data_seed != experiment.training.data_seed:
+            folder = f"embeddings-seed-{recipe.data_seed}"
+    fingerprints = {name: parents[name].identity for name in READS if name in parents}
+    return Plan("embed", context.folder / folder, settings, fingerprints, is_view=True)
 
 
-def make(context: Context, parents: Mapping[str, Plan]) -> Plan:
+def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = None) -> Plan:
     """Make or reuse the embeddings; only texts and images missing from the stores go through a model."""
-    planned = plan(context, parents)
+    planned = plan(context, parents, data_seed)
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
-        experiment = context.experiment
+        experiment, recipe = context.experiment, recipe_of(context.experiment, data_seed)
         encoder, teacher = experiment.text_encoder, experiment.image_teacher
         data = index.load(context)
         train = data.images.filter(pc.equal(data.images["split"], vocabulary.SPLIT_TRAIN))
@@ -74,7 +85,7 @@ def make(context: Context, parents: Mapping[str, Plan]) -> Plan:
             arrays["classes"] = classes.array(folder, embeddings.CLASSES, EMBEDDING)
             write_table(folder / embeddings.CLASSES, classes.table.select(["text", KEY]))
         # With one encoder for both, one pool of actors embeds the class texts too.
-        shared = isinstance(teacher, BothTowers) and text_identity(teacher) == text_identity(encoder)
+        shared = shares_encoder(experiment)
         counts: Counts = {
             "texts": len(unique),
             "texts_embedded": texts.make_missing(context, also=classes if shared else None),
@@ -88,15 +99,26 @@ def make(context: Context, parents: Mapping[str, Plan]) -> Plan:
         told = {"text_encoder": texts.info}
         scale = 0.0
         if teacher is not None:
-            images = encoded_images(context, teacher, data.images)
+            splits = splits_as_they_are(experiment)
+            shown = data.images.filter(pc.is_in(data.images["split"], value_set=pa.array(splits)))
+            images = encoded_images(context, teacher, shown)
             counts |= {"images_embedded": images.make_missing(context), "images": data.images.num_rows}
             write_table(folder / embeddings.IMAGES, images.table.select(["image_id", "split", KEY]))
-            for split in vocabulary.SPLITS:
+            for split in splits:
                 for output in teacher.outputs:
                     arrays[f"images/{split}/{output}"] = images.array(folder, embeddings.IMAGES, output, split)
+            if recipe is not None:
+                views = encoded_views(context, teacher, recipe, train)
+                counts |= {"views_embedded": views.make_missing(context), "views": views.table.num_rows}
+                write_table(folder / embeddings.IMAGE_VIEWS, views.table)
+                for output in teacher.outputs:
+                    arrays[f"views/{output}"] = views.array(folder, embeddings.IMAGE_VIEWS, output)
             told["image_teacher"] = images.info
             scale = teacher.logit_scale if isinstance(teacher, BothTowers) else 0.0
-        header = EmbeddingsHeader(sources=tuple(sources), logit_scale=scale, arrays=arrays, encoders=told)
+        header = EmbeddingsHeader(
+            sources=tuple(sources), logit_scale=scale, arrays=arrays, encoders=told,
+            views=None if recipe is None else recipe.model_dump(mode="json"),
+        )  # fmt: skip
         write_json(folder / embeddings.HEADER, header.model_dump(mode="json"))
         made = Embeddings(folder, context.hot_copies)
         for name, array in arrays.items():

@@ -3,9 +3,10 @@
 Reads images; commits to the stores through the engine. Knows nothing of what the rows are for.
 """
 
+import itertools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -20,8 +21,9 @@ from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.artifacts.store_arrays import read_rows, to_column
 from orchestrator.artifacts.teacher_store import KEY, TeacherStore, row_key, row_keys
 from orchestrator.captioners import Usage
+from orchestrator.config.execution import ActorPoolSettings
 from orchestrator.errors import ArtifactError
-from orchestrator.executors.pay_once import PayOnce, Row
+from orchestrator.executors.pay_once import PayOnce, Row, TeacherFunction
 from orchestrator.executors.protocol import TableFunction
 from orchestrator.frozen import Frozen
 from orchestrator.stages.context import Context
@@ -35,6 +37,7 @@ NUM_TOKENS = "num_tokens"
 CHUNK_ROWS = 1 << 16
 
 Rows = Mapping[str, npt.NDArray[Any]]
+Items = tuple[pa.Schema, Callable[[pa.Table], pa.Table]]
 
 
 class TextWorker(Frozen):
@@ -77,12 +80,16 @@ class ImageWorker(Frozen):
     def open(self, *, own_process: bool) -> TableFunction:
         """Load the image tower; rows are items with one key each."""
         encoder = self.encoder.build_image()
-        function = EncodingFunction(encoder, image_of, self.encoder.store_dtype)
+        function = self.function(EncodingFunction(encoder, image_of, self.encoder.store_dtype))
         return _paying(self, function, encoder.info, own_process)
+
+    def function(self, of_images: "EncodingFunction") -> TeacherFunction:
+        """What an item goes through, given what a decoded image goes through."""
+        return of_images
 
 
 def _paying(
-    worker: TextWorker | ImageWorker, function: "EncodingFunction", info: Mapping[str, Any], own_process: bool
+    worker: TextWorker | ImageWorker, function: TeacherFunction, info: Mapping[str, Any], own_process: bool
 ) -> TableFunction:
     store = TeacherStore(worker.store)
     store.folder.write(ENCODER, json.dumps(info, indent=2, sort_keys=True).encode())
@@ -130,7 +137,7 @@ class Encoded:
         table: `key`, what the encoder reads, and what the caller wants to keep beside it.
     """
 
-    of: Literal["text", "image"]
+    of: Literal["text", "image", "view"]
     encoder: TextEncoderSettings | ImageEncoderSettings
     table: pa.Table
     store: TeacherStore
@@ -146,28 +153,44 @@ class Encoded:
         told = json.loads(self.store.folder.read(ENCODER)) if ENCODER in self.store.folder.names() else {}
         return {"label": self.encoder.label(), **told}
 
-    def job(self, context: Context, also: "Encoded | None" = None) -> Job:
-        """These rows as a job for the engine; `also` shares the pool of actors."""
-        pool, store = context.execution.embedding, self.store
-        rows = self.table if also is None else pa.concat_tables([self.table, also.table])
-        columns = [("text", pa.string())] if self.of == "text" else list(ADDRESS.items())
+    def worker(self) -> type[TextWorker] | type[ImageWorker]:
+        """Which worker makes the rows."""
+        return TextWorker if self.of == "text" else ImageWorker
+
+    def chunks(self) -> Iterable[pa.Table]:
+        """The rows with what the encoder reads, in pieces."""
+        return chunked(self.table, CHUNK_ROWS)
+
+    def items(self) -> Items:
+        """The schema of what the worker is given, and how rows become that: here, an item has one key."""
+        columns = {"text": pa.string()} if self.of == "text" else ADDRESS
 
         def to_items(missing: pa.Table) -> pa.Table:
             offsets = pa.array(range(missing.num_rows + 1), pa.int32())
             keys = pa.ListArray.from_arrays(offsets, missing[KEY].combine_chunks())
-            return pa.table({**{name: missing[name] for name, _ in columns}, "keys": keys})
+            return pa.table({**{name: missing[name] for name in columns}, "keys": keys})
+
+        return pa.schema([*columns.items(), ("keys", pa.list_(pa.string()))]), to_items
+
+    def pool(self, context: Context) -> ActorPoolSettings:
+        """The actors that make the rows."""
+        return context.execution.embedding
+
+    def job(self, context: Context, also: "Encoded | None" = None) -> Job:
+        """These rows as a job for the engine; `also` shares the pool of actors."""
+        pool, store = self.pool(context), self.store
+        schema, to_items = self.items()
 
         def open_worker(run: str, known: tuple[str, ...]) -> TextWorker | ImageWorker:
-            kind: type[TextWorker] | type[ImageWorker] = TextWorker if self.of == "text" else ImageWorker
-            return kind.model_validate(
+            return self.worker().model_validate(
                 {"encoder": self.encoder, "store": store.folder.uri, "run": run, "known": known,
                  "timeout_s": pool.timeout_s}
             )  # fmt: skip
 
-        schema = pa.schema([*columns, ("keys", pa.list_(pa.string()))])
-        return Job(
-            "embed", f"{self.of}s", store, lambda: chunked(rows, CHUNK_ROWS), to_items, schema, open_worker, pool
-        )
+        def chunks() -> Iterable[pa.Table]:
+            return itertools.chain(self.chunks(), also.chunks() if also is not None else ())
+
+        return Job("embed", f"{self.of}s", store, chunks, to_items, schema, open_worker, pool)
 
     def make_missing(self, context: Context, also: "Encoded | None" = None) -> int:
         """Put the rows that the store lacks through the model, each input once; `also` shares the pool of actors.

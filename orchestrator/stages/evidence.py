@@ -19,7 +19,7 @@ from orchestrator.config.load import arm_experiment
 from orchestrator.errors import ArtifactError, ConfigError
 from orchestrator.evaluation.paired import paired_difference
 from orchestrator.reporting.data import number, signed
-from orchestrator.stages import train
+from orchestrator.stages import embed, train
 from orchestrator.stages.context import Context, Plan
 from orchestrator.stages.evaluate import EVALUATION, evaluate_student
 from orchestrator.stages.feedback import short_metrics
@@ -66,9 +66,15 @@ def cells(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], se
                 experiment.student, experiment.adaptor, experiment.losses, experiment.training, experiment.text_sources
             )
             folder = context.folder / "cells" / arm / f"seed-{seed}"
-            fingerprints = {name: parents[name].identity for name in ("shard", "embed")}
+            of_seed = _parents(context, parents, seed)
+            fingerprints = {name: of_seed[name].identity for name in ("shard", "embed")}
             found.append(Cell(arm, seed, experiment, Plan("train", folder, settings, fingerprints, is_view=False)))
     return found
+
+
+def _parents(context: Context, parents: Mapping[str, Plan], seed: int) -> dict[str, Plan]:
+    """The artifacts that a seed's cells read: an image teacher that sees views sees those of the seed."""
+    return {**parents, "embed": embed.plan(context, parents, seed)}
 
 
 def make(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], seeds: Sequence[int]) -> str:
@@ -76,6 +82,9 @@ def make(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], see
     wanted = cells(context, parents, arms, seeds)
     todo = [cell for cell in wanted if context.begin(cell.plan) is None]
     context.feedback.event("evidence", f"{len(wanted)} cells, {len(wanted) - len(todo)} of them reused")
+    for seed in dict.fromkeys(cell.seed for cell in todo):
+        if _parents(context, parents, seed)["embed"].folder != parents["embed"].folder:
+            embed.make(context, parents, seed)
     if todo:
         _train(context, parents, todo)
     results = {(cell.arm, cell.seed): read_json(cell.plan.folder / EVALUATION)["metrics"] for cell in wanted}
@@ -105,7 +114,8 @@ def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) 
     jobs: list[TrainingJob] = []
     for cell in todo:
         run_key = f"{context.experiment.name}/arm/{cell.arm}/seed-{cell.seed}"
-        jobs.append(train.make_job(context, cell.experiment, parents, cell.plan.folder, run_key))
+        of_seed = _parents(context, parents, cell.seed)
+        jobs.append(train.make_job(context, cell.experiment, of_seed, cell.plan.folder, run_key))
         context.tracker.start_run(
             run_key, name=f"{cell.arm} seed {cell.seed}", parent_key=context.experiment.name, params=cell.plan.settings,
             tags={"kind": "arm", "arm": cell.arm, "seed": str(cell.seed)},

@@ -58,7 +58,7 @@ def plan_data(context: Context) -> dict[str, Plan]:
 
 
 def _read_by_embed(plans: Mapping[str, Plan]) -> dict[str, Plan]:
-    return {name: plans[name] for name in ("index", "describe", "caption") if name in plans}
+    return {name: plans[name] for name in embed.READS if name in plans}
 
 
 def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:

@@ -23,6 +23,7 @@ from orchestrator.executors.micro_batches import MicroBatches
 from orchestrator.search.space import load_space
 from orchestrator.stages import caption
 from orchestrator.stages.context import Context
+from orchestrator.stages.embed_views import encoded_views, recipe_of, splits_as_they_are
 from orchestrator.stages.encoded import encoded_images, encoded_texts
 from orchestrator.stages.teacher_rows import Account, Job, Ran, predictions_path, run_plan, write_plan
 from orchestrator.vocabulary import SPLIT_TRAIN
@@ -35,7 +36,7 @@ class Estimate:
     """What one kind of missing rows will cost.
 
     Attributes:
-        unit: captions, texts, images.
+        unit: captions, texts, images, views.
         asked, missing, probed: rows the line wants, those that no store has now, those that the probe has made.
         seconds: wall time of the rest, from an engine that is ready, its actors' start included.
         start_s: of this, until the first actor is at work; per_micro_batch_s: inside an actor.
@@ -151,9 +152,13 @@ def estimates(context: Context, index: Path) -> list[Estimate]:
     captions = caption.job(context, index)
     found = [estimate(context, captions, context.folder)]
     images = read_table(index / "images.parquet")
-    if experiment.image_teacher is not None:
-        wanted = encoded_images(context, experiment.image_teacher, images)
-        found.append(estimate(context, wanted.job(context), context.folder))
+    if (teacher := experiment.image_teacher) is not None:
+        shown = images.filter(pc.is_in(images["split"], value_set=pa.array(splits_as_they_are(experiment))))
+        found.append(estimate(context, encoded_images(context, teacher, shown).job(context), context.folder))
+        if (recipe := recipe_of(experiment)) is not None:
+            train = images.filter(pc.equal(images["split"], SPLIT_TRAIN))
+            views = encoded_views(context, teacher, recipe, train)
+            found.append(estimate(context, views.job(context), context.folder))
     if any(isinstance(text, CaptionText) for text in experiment.texts.values()):
         found.append(_texts(context, captions))
     return found
@@ -195,11 +200,17 @@ def write_predictions(context: Context, found: Sequence[Estimate]) -> None:
 
 
 def advice(context: Context, images: Estimate, index: Path) -> str | None:
-    """Whether the image teacher's outputs are better cached, or computed while students train; None without a rate."""
+    """Whether the image teacher's outputs are better cached, or computed while students train; None without a rate.
+
+    Args:
+        images: the estimate of images, or of views where the teacher sees views.
+    """
     if not images.per_micro_batch_s:
         return None
     experiment = context.experiment
-    row_s = images.per_micro_batch_s / context.execution.embedding.batch_size
+    num_views = experiment.image_teacher_views if images.unit == "views" else 1
+    items = max(1, context.execution.embedding.batch_size // num_views)
+    row_s = images.per_micro_batch_s / (items * num_views)
     reference = experiment.sweep
     trials = load_space(Path(reference.space)).num_trials if reference is not None else 0
     students, epochs = len(experiment.arms) + trials, experiment.training.epochs

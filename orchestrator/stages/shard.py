@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from PIL import Image, ImageOps
 
 from orchestrator.artifacts.storage import write_atomically, write_table
+from orchestrator.datasets.framing import square
 from orchestrator.datasets.index import decode_rgb, read_image_bytes
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
@@ -71,8 +71,5 @@ def make(context: Context, parent: Plan) -> Plan:
 
 
 def fit(row: Mapping[str, Any], side: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
-    """One image as [side, side, 3] uint8: its short side scaled to `side` (bicubic), the centre cut out."""
-    image = decode_rgb(read_image_bytes(row["path"], row["offset"], row["size"]))
-    if image.size != (side, side):
-        image = ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC)
-    return np.asarray(image, np.uint8)
+    """One image as [side, side, 3] uint8: see `square`."""
+    return square(decode_rgb(read_image_bytes(row["path"], row["offset"], row["size"])), side)

@@ -4,7 +4,7 @@ Reads the `shards` and `embeddings` artifacts. Knows nothing of how they were ma
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from orchestrator import vocabulary
 from orchestrator.artifacts.embeddings import TEXT_ROWS, Embeddings
 from orchestrator.artifacts.storage import read_table
 from orchestrator.teachers.encoder import EMBEDDING, LOGITS
+from orchestrator.training.settings import TeacherViews
+from orchestrator.training.teacher_views import LiveTeacher
 from orchestrator.training.views import image_keys
 
 Vectors = npt.NDArray[Any]
@@ -46,11 +48,14 @@ class TeacherData:
     Attributes:
         text_vectors: [T, e] unit embeddings of the unique texts.
         text_ids: [N, Q] row of each image's text for each text source, -1 = missing.
-        image_vectors: [N, D] unit teacher image embeddings, or None.
+        image_vectors: unit teacher image embeddings: [N, D] of the images as they are, or, with `views`, [V * N, D] of
+            V views of them (row `view * N + image`); or None.
         class_vectors: [C, e] unit embeddings of the class texts that make the teacher's class logits, or None.
         logit_scale: scale of cosines in the teacher's class logits.
-        image_outputs: every output of the image teacher by name: [N, ...] rows of the images.
+        image_outputs: every output of the image teacher by name: rows of the images, or of views, in the same order.
         num_classes: of the data set; a teacher's own classifier is its class logits where it has so many classes.
+        views: what the views are that the teacher has seen; None: it saw the images as they are.
+        live: computes the outputs of a view now, instead of reading what was kept.
     """
 
     text_vectors: Vectors
@@ -60,9 +65,30 @@ class TeacherData:
     logit_scale: float
     image_outputs: Mapping[str, Vectors] = field(default_factory=dict)
     num_classes: int | None = None
+    views: TeacherViews | None = None
+    live: LiveTeacher | None = None
 
-    def inputs(self, rows: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
-        """The teacher's part of a batch for these images, by vocabulary name."""
+    @property
+    def num_views(self) -> int:
+        """Views that are replayed: the view id is taken modulo it; 0: each epoch shows a new one."""
+        return self.views.num_views if self.views is not None and self.live is None else 0
+
+    def texts_only(self) -> "TeacherData":
+        """The same without the image teacher, for losses that do not read it."""
+        return replace(self, image_vectors=None, class_vectors=None, image_outputs={}, views=None, live=None)
+
+    def image_rows(self, rows: npt.NDArray[np.int64], view: int) -> Mapping[str, Vectors]:
+        """The image teacher's outputs of view `view` of these images, by name; those that a batch is made of."""
+        if self.live is not None:
+            return self.live(rows, view)
+        at = rows if self.views is None else rows + view * len(self.text_ids)
+        found = {} if self.image_vectors is None else {EMBEDDING: self.image_vectors[at]}
+        if (logits := self.image_outputs.get(LOGITS)) is not None and self.class_vectors is None:
+            found[LOGITS] = logits[at]
+        return found
+
+    def inputs(self, rows: npt.NDArray[np.int64], view: int) -> dict[str, torch.Tensor]:
+        """The teacher's part of a batch of view `view` of these images, by vocabulary name."""
         ids = self.text_ids[rows]
         batch: dict[str, torch.Tensor] = {}
         if ids.shape[1]:
@@ -70,14 +96,15 @@ class TeacherData:
             text[ids < 0] = 0.0
             batch[vocabulary.TEXT] = torch.from_numpy(text)
             batch[vocabulary.TEXT_ID] = torch.from_numpy(ids)
-        if self.image_vectors is not None:
-            image = torch.from_numpy(self.image_vectors[rows].astype(np.float32))
+        outputs = self.image_rows(rows, view)
+        if EMBEDDING in outputs:
+            image = torch.from_numpy(outputs[EMBEDDING].astype(np.float32))
             batch[vocabulary.TEACHER_IMAGE] = image
             if self.class_vectors is not None:
                 classes = torch.from_numpy(np.array(self.class_vectors, np.float32))
                 batch[vocabulary.TEACHER_LOGITS] = self.logit_scale * image @ classes.T
-            elif (logits := self.image_outputs.get(LOGITS)) is not None and logits.shape[1] == self.num_classes:
-                batch[vocabulary.TEACHER_LOGITS] = torch.from_numpy(logits[rows].astype(np.float32))
+            elif (logits := outputs.get(LOGITS)) is not None and logits.shape[1] == self.num_classes:
+                batch[vocabulary.TEACHER_LOGITS] = torch.from_numpy(logits.astype(np.float32))
         return batch
 
 
@@ -92,7 +119,7 @@ def load_teacher(
     rows = read_table(folder / TEXT_ROWS)
     columns = [rows[name].to_numpy().astype(np.int64) for name in texts]
     ids = np.stack(columns, axis=1) if columns else np.zeros((rows.num_rows, 0), np.int64)
-    prefix = f"images/{vocabulary.SPLIT_TRAIN}/"
+    prefix = f"images/{vocabulary.SPLIT_TRAIN}/" if embeddings.header.views is None else "views/"
     names = [name for name in embeddings.header.arrays if name.startswith(prefix)]
     outputs = {name.removeprefix(prefix): embeddings.open(name).array for name in names}
     text_vectors = embeddings.vectors("texts")
@@ -105,4 +132,5 @@ def load_teacher(
         logit_scale=embeddings.header.logit_scale,
         image_outputs=outputs,
         num_classes=num_classes,
+        views=None if embeddings.header.views is None else TeacherViews.model_validate(embeddings.header.views),
     )

@@ -20,7 +20,7 @@ from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.model import IMAGE, DistillationModel
 from orchestrator.training.optimizer import build_optimizer, learning_rate_factor
 from orchestrator.training.settings import TrainingSettings
-from orchestrator.training.views import draw_views
+from orchestrator.training.views import draw_views, view_id
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,15 @@ class Trainer:
         self.step_index = 0
 
     def make_batch(self, rows: order.Indices, epoch: int) -> dict[str, Tensor]:
-        """The batch of these images: the views of `epoch`, labels, and the teacher's rows."""
+        """The batch of these images: the views of `epoch`, labels, and the teacher's rows for those views."""
+        view = view_id(epoch, num_views=self.teacher.num_views if self.teacher is not None else 0)
         in_order = np.sort(rows)  # memory-mapped reads in file order, then back to the drawn order
         back = np.searchsorted(in_order, rows)
         pixels = self.images.pixels[in_order][back]
-        view = draw_views(pixels, self.images.keys[rows], self.settings.views, self.settings.data_seed, epoch)
-        batch = {IMAGE: view, vocabulary.LABEL: torch.from_numpy(self.images.labels[rows])}
+        seen = draw_views(pixels, self.images.keys[rows], self.settings.views, self.settings.data_seed, view)
+        batch = {IMAGE: seen, vocabulary.LABEL: torch.from_numpy(self.images.labels[rows])}
         if self.teacher is not None:
-            batch |= self.teacher.inputs(rows)
+            batch |= self.teacher.inputs(rows, view)
         return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
 
     def step(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:

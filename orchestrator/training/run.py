@@ -16,6 +16,7 @@ from torch import nn
 from orchestrator import distributed, vocabulary
 from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.artifacts.storage import read_json, write_atomically, write_json
+from orchestrator.errors import ConfigError
 from orchestrator.evaluation.predict import count_correct
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.frozen import Frozen
@@ -30,9 +31,10 @@ from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.data import SplitData, load_split, load_teacher
 from orchestrator.training.loop import Progress, Trainer
 from orchestrator.training.model import DistillationModel
-from orchestrator.training.settings import TrainingSettings
+from orchestrator.training.settings import TeacherViews, TrainingSettings
 
-TEACHER_INPUTS = frozenset({vocabulary.TEXT, vocabulary.TEXT_ID, vocabulary.TEACHER_IMAGE, vocabulary.TEACHER_LOGITS})
+IMAGE_TEACHER_INPUTS = frozenset({vocabulary.TEACHER_IMAGE, vocabulary.TEACHER_LOGITS})
+TEACHER_INPUTS = IMAGE_TEACHER_INPUTS | {vocabulary.TEXT, vocabulary.TEXT_ID}
 HISTORY, STUDENT, RESULT, PROGRESS = "history.json", "student.safetensors", "result.json", "progress.json"
 
 
@@ -129,13 +131,19 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     text_dim = teacher.text_vectors.shape[1]
     teacher_dim = 0 if teacher.image_vectors is None else teacher.image_vectors.shape[1]
     model = build_model(job, tuple(int(n) for n in counts), text_dim, teacher_dim).to(device)
-    reads_teacher = bool(model.objective.required_inputs() & TEACHER_INPUTS)
+    reads = model.objective.required_inputs()
+    if not reads & IMAGE_TEACHER_INPUTS:
+        teacher = teacher.texts_only()
+    elif teacher.views is not None:
+        _check_views(job, teacher.views, images)
     wrapped: nn.Module | None = None
     if parallel:
         wrapped = nn.parallel.DistributedDataParallel(
             model, device_ids=[device.index] if device.type == "cuda" else None
         )
-    trainer = Trainer(model, job.training, images, teacher if reads_teacher else None, device=device, parallel=wrapped)
+    trainer = Trainer(
+        model, job.training, images, teacher if reads & TEACHER_INPUTS else None, device=device, parallel=wrapped
+    )
     first = trainer.make_batch(np.arange(min(2, len(images.labels))), 0)
     model.objective.check({*first, vocabulary.STUDENT_LOGITS, vocabulary.STUDENT_FEATURE, vocabulary.TEXT_PREDICTION})
 
@@ -168,6 +176,26 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         write_json(folder / RESULT, {"metrics": result, "epochs": job.training.epochs})
         tracker.log_metrics(job.run_key, result, job.training.epochs)
     distributed.barrier()
+
+
+def _check_views(job: TrainingJob, kept: TeacherViews, images: SplitData) -> None:
+    """The teacher's rows must be of the views that this training draws.
+
+    Raises:
+        ConfigError: other view settings, data seed or image size than those that the rows were made with.
+    """
+    told = {"views": job.training.views, "data_seed": job.training.data_seed, "image_size": images.pixels.shape[1]}
+    other = [
+        f"{name} {value!r}, kept {getattr(kept, name)!r}"
+        for name, value in told.items()
+        if value != getattr(kept, name)
+    ]
+    if other:
+        raise ConfigError(
+            f"the image teacher's rows are of other views than this training draws: {'; '.join(other)}",
+            expected="training.views, training.data_seed and image_size as in the experiment that the rows are of",
+            remedy="set them for the whole experiment, not in an arm or a sweep, or image_teacher_views: 0",
+        )
 
 
 def read_progress(job: TrainingJob) -> dict[str, Any]:

@@ -42,13 +42,26 @@ class ScheduleSettings(Frozen):
 class ViewSettings(Frozen):
     """Augmented views: a shift by up to `pad` pixels (edges repeated), a horizontal flip, brightness and contrast.
 
-    A view is a function of (data seed, image id, view id), the view id being the epoch (methods 16.8).
+    A view is a function of (data seed, image id, view id). The view id is the epoch, modulo the number of views for
+    which an image teacher's outputs are kept where a loss reads them (methods 16.8).
     """
 
     pad: int = Field(default=6, ge=0, le=256)
     flip: bool = True
     brightness: float = Field(default=0.0, ge=0, le=1)
     contrast: float = Field(default=0.0, ge=0, le=1)
+
+
+class TeacherViews(Frozen):
+    """The views for which an image teacher's outputs are kept: `num_views` of each training image (methods 16.8).
+
+    `image_size` is the side of the student's images: `views.pad` is told in its pixels.
+    """
+
+    num_views: int = Field(ge=1)
+    views: ViewSettings
+    image_size: int = Field(ge=1)
+    data_seed: int = Field(ge=0)
 
 
 class TrainingSettings(Frozen):

@@ -1,10 +1,14 @@
 """Views of images: shift, flip, brightness and contrast drawn as a function of (data seed, image, view).
 
-Reads and writes nothing. Knows nothing of files or labels. Source: methods 16.8.
+Drawing a view and rendering it are apart: parameters know no resolution, so that the student's stored pixels and the
+picture that its teacher sees are rendered by one function from the same draws. Reads and writes nothing. Knows nothing
+of files or labels. Source: methods 16.8.
 """
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +18,7 @@ from orchestrator.training.settings import ViewSettings
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+Reals = npt.NDArray[np.float64]
 MEAN, STD = 0.5, 0.25  # of pixels scaled to 0..1; one pair for every data set keeps students comparable
 
 
@@ -37,40 +42,132 @@ def uniform_draws(keys: npt.NDArray[np.uint64], data_seed: int, view: int, draw:
     return (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
 
 
-def draw_views(
-    pixels: npt.NDArray[np.uint8], keys: npt.NDArray[np.uint64], settings: ViewSettings, data_seed: int, view: int
-) -> torch.Tensor:
-    """Training views.
+@dataclass(frozen=True)
+class ViewParameters:
+    """What makes a view of each of n images, in units that know no resolution.
+
+    Attributes:
+        shift_y, shift_x: [n] float64, where the view looks: fractions of the side, positive = down, right.
+        flipped: [n] bool, mirrored left to right after the shift.
+        brightness: [n] float64 added to pixels of 0..1, or None: nothing is added.
+        contrast: [n] float64, factor of the distance to middle grey, applied after brightness, or None.
+    """
+
+    shift_y: Reals
+    shift_x: Reals
+    flipped: npt.NDArray[np.bool_]
+    brightness: Reals | None = None
+    contrast: Reals | None = None
+
+    def names(self) -> list[str]:
+        """The parameters of each image as text, exactly: two views of one picture are equal when their names are."""
+        count = len(self.flipped)
+        light = np.zeros(count) if self.brightness is None else self.brightness
+        contrast = np.ones(count) if self.contrast is None else self.contrast
+        columns = (self.shift_y, self.shift_x, self.flipped, light, contrast)
+        return [f"{y!r} {x!r} {f:d} {b!r} {c!r}" for y, x, f, b, c in zip(*(c.tolist() for c in columns), strict=True)]
+
+    @classmethod
+    def of_names(cls, names: Sequence[str]) -> Self:
+        """The inverse of `names`."""
+        y, x, flipped, light, contrast = np.array([name.split() for name in names], np.float64).reshape(-1, 5).T
+        return cls(
+            y, x, flipped.astype(bool), light if light.any() else None, contrast if (contrast != 1).any() else None
+        )
+
+
+def view_id(epoch: int, *, slot: int = 0, num_slots: int = 1, num_views: int = 0) -> int:
+    """Which view of an image an epoch shows (methods 16.8).
+
+    Args:
+        epoch: 0-based.
+        slot, num_slots: of the views that an epoch shows of each image.
+        num_views: views for which the teacher's outputs are kept, which are then replayed; 0: always a new one.
+    """
+    view = epoch * num_slots + slot
+    return view % num_views if num_views else view
+
+
+def draw_parameters(
+    keys: npt.NDArray[np.uint64], settings: ViewSettings, side: int, data_seed: int, view: int
+) -> ViewParameters:
+    """The parameters of one view of each image.
+
+    Args:
+        keys: [n] keys of the images.
+        side: of the student's images, in whose pixels `settings.pad` is told.
+        view: the view id (see `view_id`).
+    """
+    span = 2 * settings.pad + 1
+
+    def draw(number: int) -> Reals:
+        return uniform_draws(keys, data_seed, view, number)
+
+    shift_y = ((draw(0) * span).astype(np.int64) - settings.pad) / side
+    shift_x = ((draw(1) * span).astype(np.int64) - settings.pad) / side
+    flipped = draw(2) < 0.5 if settings.flip else np.zeros(len(keys), bool)
+    brightness = (2 * draw(3) - 1) * settings.brightness if settings.brightness > 0 else None
+    contrast = 1 + (2 * draw(4) - 1) * settings.contrast if settings.contrast > 0 else None
+    return ViewParameters(shift_y, shift_x, flipped, brightness, contrast)
+
+
+def render_views(pixels: npt.NDArray[np.uint8], parameters: ViewParameters) -> torch.Tensor:
+    """The views as the student's input, at whatever resolution the pixels have.
 
     Args:
         pixels: [N, S, S, 3] uint8.
+
+    Returns:
+        [N, 3, S, S] float32, scaled by (x / 255 - 0.5) / 0.25, not clipped.
+    """
+    images = scale_pixels(_move(pixels, parameters))
+    if parameters.brightness is not None:
+        images += torch.from_numpy((parameters.brightness / STD).astype(np.float32)).view(-1, 1, 1, 1)
+    if parameters.contrast is not None:
+        images *= torch.from_numpy(parameters.contrast.astype(np.float32)).view(-1, 1, 1, 1)
+    return images
+
+
+def render_pixels(pixels: npt.NDArray[np.uint8], parameters: ViewParameters) -> npt.NDArray[np.uint8]:
+    """The same views as pictures, which is what a teacher takes: [N, S, S, 3] uint8, clipped to 0..255 and rounded."""
+    if parameters.brightness is None and parameters.contrast is None:
+        return _move(pixels, parameters)  # what the line below gives, without the way through floats
+    return to_pixels(render_views(pixels, parameters))
+
+
+def _move(pixels: npt.NDArray[np.uint8], parameters: ViewParameters) -> npt.NDArray[np.uint8]:
+    """Shift by whole pixels, repeating the edge, then flip."""
+    count, side = len(pixels), pixels.shape[1]
+    shift_y, shift_x = (np.rint(shift * side).astype(np.int64) for shift in (parameters.shift_y, parameters.shift_x))
+    rows = np.clip(np.arange(side)[None] + shift_y[:, None], 0, side - 1)
+    columns = np.clip(np.arange(side)[None] + shift_x[:, None], 0, side - 1)
+    columns[parameters.flipped] = columns[parameters.flipped, ::-1]
+    moved: npt.NDArray[np.uint8] = pixels[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return moved
+
+
+def draw_views(
+    pixels: npt.NDArray[np.uint8], keys: npt.NDArray[np.uint64], settings: ViewSettings, data_seed: int, view: int
+) -> torch.Tensor:
+    """Training views: `render_views` of `draw_parameters`.
+
+    Args:
+        pixels: [N, S, S, 3] uint8, at the student's size.
         keys: [N] keys of the images.
-        view: the view id; training uses the epoch.
 
     Returns:
         [N, 3, S, S] float32, scaled by (x / 255 - 0.5) / 0.25.
     """
-    count, side = len(pixels), pixels.shape[1]
-    span = 2 * settings.pad + 1
-    shift_y = (uniform_draws(keys, data_seed, view, 0) * span).astype(np.int64) - settings.pad
-    shift_x = (uniform_draws(keys, data_seed, view, 1) * span).astype(np.int64) - settings.pad
-    rows = np.clip(np.arange(side)[None] + shift_y[:, None], 0, side - 1)
-    columns = np.clip(np.arange(side)[None] + shift_x[:, None], 0, side - 1)
-    if settings.flip:
-        flipped = uniform_draws(keys, data_seed, view, 2) < 0.5
-        columns[flipped] = columns[flipped, ::-1]
-    moved = pixels[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    images = scale_pixels(moved)
-    if settings.brightness > 0:
-        offset = (2 * uniform_draws(keys, data_seed, view, 3) - 1) * settings.brightness / STD
-        images += torch.from_numpy(offset.astype(np.float32)).view(-1, 1, 1, 1)
-    if settings.contrast > 0:
-        factor = 1 + (2 * uniform_draws(keys, data_seed, view, 4) - 1) * settings.contrast
-        images *= torch.from_numpy(factor.astype(np.float32)).view(-1, 1, 1, 1)
-    return images
+    return render_views(pixels, draw_parameters(keys, settings, pixels.shape[1], data_seed, view))
 
 
 def scale_pixels(pixels: npt.NDArray[np.uint8]) -> torch.Tensor:
     """[N, S, S, 3] uint8 -> [N, 3, S, S] float32 in channels-last memory, scaled by (x / 255 - 0.5) / 0.25."""
     images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).to(torch.float32)
     return images.mul_(1 / (255 * STD)).sub_(MEAN / STD)
+
+
+def to_pixels(images: torch.Tensor) -> npt.NDArray[np.uint8]:
+    """The inverse of `scale_pixels`, clipped to what 8 bits hold and rounded: [N, 3, S, S] -> [N, S, S, 3] uint8."""
+    levels = (images * (255 * STD) + 255 * MEAN).round_().clamp_(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).numpy())

@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+from orchestrator.artifacts.storage import read_json
 from orchestrator.config.load import load_experiment
 from orchestrator.stages.evidence import controls
 from tests.line.command import SCRIPT
@@ -29,6 +30,10 @@ def test_more_seeds_train_only_the_new_cells_and_rebuild_trains_all(tmp_path: Pa
     assert manifest.stat().st_mtime_ns == made
     rows = json.loads((tmp_path / "smoke" / "evidence.json").read_text())
     assert {(row["arm"], row["seed"]) for row in rows} == {(a, s) for a in ("baseline", "distilled") for s in (3, 4)}
+
+    for seed in (3, 4):  # a seed has its own views, so its own rows of the image teacher
+        views = read_json(tmp_path / "smoke" / f"embeddings-seed-{seed}" / "embeddings.json")["views"]
+        assert (views["data_seed"], views["num_views"]) == (seed, 2)
 
     changed = orchestrator("evidence", tmp_path, "--seeds", "3", "training.epochs=2")
     assert changed.returncode == 2

@@ -27,7 +27,7 @@ MAPS = ["embedding", "feature", "tokens", "attention"]
 
 def embedded(root: Path, **overrides: Any) -> tuple[Context, Plan]:
     """The smoke experiment with overrides (double underscores for dots), made up to its embeddings."""
-    changes = {name.replace("__", "."): value for name, value in overrides.items()}
+    changes = {"image_teacher_views": 0} | {name.replace("__", "."): value for name, value in overrides.items()}
     context = quiet_context(with_overrides(load_experiment(SMOKE), changes, "test"), root)
     return context, line.run(context, "embed")["embed"]
 
@@ -61,7 +61,7 @@ def test_every_output_is_an_array_that_training_maps(dtype: str, tmp_path: Path)
     assert teacher.text_vectors.dtype == dtype
     texts = read_table(plan.folder / "texts.parquet")["text"].to_pylist()
     assert np.array_equal(teacher.text_vectors, context.experiment.text_encoder.build_text()(texts).astype(dtype))
-    batch = teacher.inputs(np.array([4, 1]))
+    batch = teacher.inputs(np.array([4, 1]), 0)
     assert {tensor.dtype.is_floating_point and str(tensor.dtype) for tensor in batch.values()} <= {
         False,
         "torch.float32",
@@ -114,8 +114,10 @@ def test_an_image_only_teacher_has_no_class_texts_and_its_classifier_gives_the_c
     assert context.experiment.image_teacher is not None
     truth = context.experiment.image_teacher.build_image()(train_images(context)[:3])
     fits, other = (load_teacher(plan.folder, [], num_classes=number) for number in (5, num_classes))
-    np.testing.assert_allclose(fits.inputs(np.arange(3))["teacher_logits"].numpy(), truth["logits"], atol=1e-4)
-    assert "teacher_logits" not in other.inputs(np.arange(3))  # a classifier of other classes is no class distribution
+    np.testing.assert_allclose(fits.inputs(np.arange(3), 0)["teacher_logits"].numpy(), truth["logits"], atol=1e-4)
+    assert "teacher_logits" not in other.inputs(
+        np.arange(3), 0
+    )  # a classifier of other classes is no class distribution
 
 
 def test_arrays_that_are_lost_are_built_again_by_whoever_reads_them_also_in_a_folder_of_the_node(

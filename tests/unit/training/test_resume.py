@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from orchestrator.artifacts.storage import read_json
-from orchestrator.errors import ArtifactError
+from orchestrator.errors import ArtifactError, ConfigError
 from orchestrator.training.run import HISTORY, STUDENT, TrainingJob, read_result, train
 from tests.smoke_line import SmokeLine
 
@@ -72,6 +72,37 @@ def test_a_resumed_training_equals_an_undisturbed_one_bit_for_bit(
     first = stop_after // every * every + 1
     assert run(resumed) == list(range(first, 6))
     assert_same(straight, resumed)
+
+
+def test_a_training_that_replays_views_resumes_in_the_same_bits_and_sees_other_teacher_rows(
+    viewing_line: SmokeLine, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    overrides = {"training.epochs": 5, "training.checkpoint_every_epochs": 2}
+    straight, resumed = (viewing_line.job(tmp_path / name, overrides) for name in ("straight", "resumed"))
+    assert run(straight) == [1, 2, 3, 4, 5]
+    run(resumed, stop_after=3)
+    assert run(resumed) == [3, 4, 5]
+    assert_same(straight, resumed)
+    plain = smoke_line.job(tmp_path / "plain", overrides)
+    run(plain)
+    assert outcome(plain)[0] != outcome(straight)[0]
+    texts = {"losses.image": None, **overrides}  # no loss reads the image teacher: nothing is replayed
+    one, two = viewing_line.job(tmp_path / "one", texts), smoke_line.job(tmp_path / "two", texts)
+    run(one)
+    run(two)
+    assert outcome(one)[0] == outcome(two)[0]
+
+
+@pytest.mark.parametrize(
+    "other", [{"training.data_seed": 9}, {"training.views.pad": 2}, {"training.views.flip": False}]
+)
+def test_a_training_that_draws_other_views_than_its_teacher_saw_is_refused(
+    viewing_line: SmokeLine, tmp_path: Path, other: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError, match="of other views than this training draws") as error:
+        run(viewing_line.job(tmp_path / "job", other))
+    assert "image_teacher_views: 0" in str(error.value)
+    run(viewing_line.job(tmp_path / "texts", {**other, "losses.image": None}))
 
 
 def test_the_same_job_in_two_folders_gives_the_same_bits_and_another_seed_others(

@@ -4,6 +4,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
@@ -28,8 +29,12 @@ def one_worker(rank: int, port: int, job: str) -> None:
     dist.destroy_process_group()
 
 
-def test_two_workers_equal_one_process_on_the_joined_batch(smoke_line: SmokeLine, tmp_path: Path) -> None:
-    alone, together = (smoke_line.job(tmp_path / name, OVERRIDES) for name in ("alone", "together"))
+@pytest.mark.parametrize("line", ["smoke_line", "viewing_line"])
+def test_two_workers_equal_one_process_on_the_joined_batch(
+    line: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    made: SmokeLine = request.getfixturevalue(line)
+    alone, together = (made.job(tmp_path / name, OVERRIDES) for name in ("alone", "together"))
     for _ in train(alone):
         pass
     with socket.socket() as server:

@@ -1,11 +1,24 @@
-"""Views: a function of data seed, image and epoch, whatever else is in the batch."""
+"""Views: a function of data seed, image and view id, whatever else is in the batch, at any resolution."""
+
+import hashlib
 
 import numpy as np
 import pytest
 import torch
 
 from orchestrator.training.settings import ViewSettings
-from orchestrator.training.views import draw_views, image_keys, scale_pixels, uniform_draws
+from orchestrator.training.views import (
+    ViewParameters,
+    draw_parameters,
+    draw_views,
+    image_keys,
+    render_pixels,
+    render_views,
+    scale_pixels,
+    to_pixels,
+    uniform_draws,
+    view_id,
+)
 
 NUM, SIDE = 40, 12
 PIXELS = np.random.default_rng(0).integers(0, 256, (NUM, SIDE, SIDE, 3), np.uint8)
@@ -90,3 +103,78 @@ def test_draws_are_uniform_and_independent_of_each_other() -> None:
 def test_keys_are_those_of_the_names(names: list[str]) -> None:
     assert image_keys(names).tolist() == [int(image_keys([name])[0]) for name in names]
     assert len(set(image_keys(names).tolist())) == len(names)
+
+
+# Of the renderer with which the evidence in the README was made: other bytes would be other evidence.
+DIGESTS = {
+    "evidence": (ViewSettings(pad=6, flip=True), "5209fe297b4f5988849ce7c975de99f5"),
+    "tiny_imagenet_lt": (ViewSettings(pad=8, brightness=0.1, contrast=0.2), "d0dc599e551496329e63a3b8795b9b8d"),
+    "wide": (ViewSettings(pad=3, flip=False, brightness=0.5, contrast=1.0), "4ec5b4f363023b7f2b3f4c585a465129"),
+}
+
+
+@pytest.mark.parametrize("name", DIGESTS)
+def test_the_bytes_of_a_view_are_those_of_the_published_figures(name: str) -> None:
+    settings, expected = DIGESTS[name]
+    pixels = np.random.default_rng(2024).integers(0, 256, (24, 64, 64, 3), np.uint8)
+    keys = image_keys([f"train/class_{number % 5}/{number:04d}.png" for number in range(24)])
+    digest = hashlib.blake2b(digest_size=16)
+    for data_seed, view in ((0, 0), (0, 34), (3, 7), (2**40, 1)):
+        digest.update(np.ascontiguousarray(draw_views(pixels, keys, settings, data_seed, view).numpy()).tobytes())
+    assert digest.hexdigest() == expected
+
+
+def parameters(y: float = 0, x: float = 0, flipped: bool = False) -> ViewParameters:
+    return ViewParameters(np.array([y]), np.array([x]), np.array([flipped]))
+
+
+def test_a_picture_is_shifted_flipped_and_lit_as_its_parameters_say() -> None:
+    image = PIXELS[:1]
+    assert np.array_equal(render_pixels(image, parameters()), image)
+    assert np.array_equal(render_pixels(image, parameters(flipped=True)), image[:, :, ::-1])
+    down = render_pixels(image, parameters(y=3 / SIDE))  # the view looks three pixels further down
+    assert np.array_equal(down[:, :-3], image[:, 3:])
+    assert np.array_equal(down[:, -3:], np.repeat(image[:, -1:], 3, axis=1))
+    left = render_pixels(image, parameters(x=-2 / SIDE, flipped=True))[:, :, ::-1]  # flipped after the shift
+    assert np.array_equal(left[:, :, 2:], image[:, :, :-2])
+    assert np.array_equal(left[:, :, :2], np.repeat(image[:, :, :1], 2, axis=2))
+    lit = ViewParameters(np.zeros(1), np.zeros(1), np.zeros(1, bool), np.array([0.1]), np.array([1.5]))
+    expected = ((image / 255 + 0.1) - 0.5) * 1.5 + 0.5
+    assert np.abs(render_pixels(image, lit) - np.clip(expected * 255, 0, 255)).max() <= 0.5 + 1e-3
+
+
+def test_a_larger_picture_shows_the_same_view() -> None:
+    drawn = draw_parameters(KEYS, FULL, SIDE, 5, 2)
+    for times in (2, 5):
+        larger = PIXELS.repeat(times, axis=1).repeat(times, axis=2)
+        assert np.array_equal(
+            render_pixels(larger, drawn), render_pixels(PIXELS, drawn).repeat(times, axis=1).repeat(times, axis=2)
+        )
+
+
+def test_the_teachers_picture_is_the_students_input_rounded_to_8_bits() -> None:
+    assert np.array_equal(to_pixels(scale_pixels(PIXELS)), PIXELS)
+    for settings in (FULL, ViewSettings(pad=3)):
+        drawn = draw_parameters(KEYS, settings, SIDE, 5, 2)
+        student, teacher = render_views(PIXELS, drawn), scale_pixels(render_pixels(PIXELS, drawn))
+        assert torch.equal(student, draw_views(PIXELS, KEYS, settings, 5, 2))
+        inside = student.abs() <= 2  # 0..1 in units of (x - 0.5) / 0.25; beyond, a picture is clipped
+        assert float((student - teacher)[inside].abs().max()) <= 0.5 / (255 * 0.25) + 1e-5
+        assert torch.equal(teacher[~inside].sign() * 2, teacher[~inside])
+
+
+@pytest.mark.parametrize("settings", [FULL, ViewSettings(), ViewSettings(pad=0, flip=False), ViewSettings(contrast=1)])
+def test_parameters_as_text_say_exactly_what_is_rendered(settings: ViewSettings) -> None:
+    drawn = draw_parameters(KEYS, settings, SIDE, 5, 2)
+    assert ViewParameters.of_names(drawn.names()).names() == drawn.names()
+    for row in (0, 7, 31):
+        alone = ViewParameters.of_names(drawn.names()[row : row + 1])
+        assert torch.equal(render_views(PIXELS[row : row + 1], alone)[0], render_views(PIXELS, drawn)[row])
+
+
+def test_the_view_id_counts_epochs_and_slots_and_returns_after_the_views_that_are_kept() -> None:
+    assert [view_id(epoch) for epoch in range(6)] == [0, 1, 2, 3, 4, 5]
+    assert [view_id(epoch, num_views=4) for epoch in range(6)] == [0, 1, 2, 3, 0, 1]
+    pairs = [view_id(epoch, slot=slot, num_slots=2, num_views=4) for epoch in range(3) for slot in range(2)]
+    assert pairs == [0, 1, 2, 3, 0, 1]
+    assert [view_id(epoch, num_views=1) for epoch in range(3)] == [0, 0, 0]

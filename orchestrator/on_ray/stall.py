@@ -19,8 +19,8 @@ STALL_S = 60.0  # without a receipt
 
 
 @contextmanager
-def watch(pool: ActorPoolSettings, on_stall: OnStall, stall_s: float = STALL_S) -> Iterator[Callable[[], None]]:
-    """Call `on_stall` with a reason whenever `stall_s` pass without a call of the yielded function."""
+def watch(pool: ActorPoolSettings, on_stall: OnStall) -> Iterator[Callable[[], None]]:
+    """Call `on_stall` with a reason whenever STALL_S pass without a call of the yielded function."""
     last = time.monotonic()
     ended = threading.Event()
 
@@ -30,9 +30,9 @@ def watch(pool: ActorPoolSettings, on_stall: OnStall, stall_s: float = STALL_S) 
 
     def run() -> None:
         told = 0.0
-        while not ended.wait(min(stall_s / 10, 5.0)):
+        while not ended.wait(min(STALL_S / 10, 5.0)):
             now = time.monotonic()
-            if now - last >= stall_s and now - told >= stall_s:
+            if now - last >= STALL_S and now - told >= STALL_S:
                 told = now
                 on_stall(f"no micro-batch has ended for {now - last:.0f} s: {reason(pool)}")
 
@@ -50,8 +50,9 @@ def reason(pool: ActorPoolSettings) -> str:
     try:
         free, total = ray.available_resources(), ray.cluster_resources()
         dead = [node for node in ray.nodes() if not node["Alive"]]
-        job = ray.get_runtime_context().get_job_id()
-        actors = list_actors(filters=[("job_id", "=", job)], limit=1000, raise_on_missing_output=False)
+        here = ray.get_runtime_context()
+        mine = [("job_id", "=", here.get_job_id())]
+        actors = list_actors(address=here.gcs_address, filters=mine, limit=1000, raise_on_missing_output=False)
         states = Counter(actor.state for actor in actors if "MapWorker" in str(actor.class_name))
     except Exception as error:
         return f"the cluster does not answer ({type(error).__name__}: {error})"

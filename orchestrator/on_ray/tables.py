@@ -60,20 +60,21 @@ def map_table(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     count = len(MicroBatches(plan))
-    size = -(-count // _MAX_BLOCKS)
-    numbers = [list(range(start, min(start + size, count))) for start in range(0, count, size)]
+    num_blocks = min(count, _MAX_BLOCKS)
     fetch = partial(_fetch, plan=str(plan), worker=worker)
-    data = ray.data.from_arrow([pa.table({"micro_batch": pa.array(block, pa.int64())}) for block in numbers])
+    # Unlike from_arrow and range, from_items asks the cluster for nothing: no CPU must be free before the pool starts.
+    numbers = [{"micro_batch": number} for number in range(count)]
+    data = ray.data.from_items(numbers, override_num_blocks=num_blocks)
     options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
     if pool.num_readers:
         readers = ray.data.TaskPoolStrategy(size=pool.num_readers)
         data = data.map_batches(fetch, num_cpus=0, compute=readers, **options)
-    num_actors = min(pool.num_actors, len(numbers))
+    num_actors = min(pool.num_actors, num_blocks)
     receipts = data.map_batches(
         _Actor,
         fn_constructor_args=(worker, None if pool.num_readers else fetch),
         compute=ray.data.ActorPoolStrategy(
-            min_size=num_actors, max_size=max(num_actors, min(pool.max_actors or 0, len(numbers)))
+            min_size=num_actors, max_size=max(num_actors, min(pool.max_actors or 0, num_blocks))
         ),
         num_cpus=pool.num_cpus_per_actor,
         num_gpus=pool.num_gpus_per_actor or None,

@@ -27,7 +27,7 @@ class Intent:
 
     Attributes:
         root: digest of the keys of the micro-batch; part: of the keys of this attempt (the same, or a part of it).
-        num_rows: rows of the attempt.
+        num_rows: rows of the attempt; keys: theirs, so that another run can tell whether it would pay for the same.
     """
 
     id: str
@@ -39,11 +39,12 @@ class Intent:
     pid: int
     started_s: float
     timed_out: bool = False
+    keys: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The file's name: what can be told without opening it."""
-        return f"{self.root}-{self.part}-{self.id}"
+        return f"{self.root}-{self.part}-{_short(self.run)}-{self.id}"
 
     def is_dead(self, run: str) -> bool:
         """Whether its process has ended, as far as this host can tell.
@@ -63,11 +64,10 @@ class Intents:
     def __init__(self, folder: Folder, run: str) -> None:
         self._folder, self._run = folder, run
 
-    def begin(self, root: str, part: str, num_rows: int) -> Intent:
+    def begin(self, root: str, part: str, keys: Sequence[str]) -> Intent:
         """Declare an attempt."""
-        intent = Intent(
-            uuid.uuid4().hex[:12], root, part, num_rows, self._run, socket.gethostname(), os.getpid(), time.time()
-        )
+        name, host, now_s = uuid.uuid4().hex[:12], socket.gethostname(), time.time()
+        intent = Intent(name, root, part, len(keys), self._run, host, os.getpid(), now_s, keys=tuple(keys))
         self._folder.write(f"{intent.name}.json", json.dumps(asdict(intent)).encode(), durable=False)
         return intent
 
@@ -78,6 +78,18 @@ class Intents:
     def of(self, root: str) -> list[Intent]:
         """The attempts at a micro-batch and its parts that were never ended."""
         return self._read([name for name in self._folder.names() if name.startswith(f"{root}-")])
+
+    def rivals(self, mine: Intent) -> list[Intent]:
+        """Living attempts of other runs at some of the same rows that began before `mine`: they are in flight."""
+        foreign = [name for name in self._folder.names() if name.split("-")[2:3] != [_short(self._run)]]
+        keys = set(mine.keys)
+        return [
+            intent
+            for intent in self._read(foreign)
+            if (intent.started_s, intent.id) < (mine.started_s, mine.id)
+            and not keys.isdisjoint(intent.keys)
+            and not intent.is_dead(self._run)
+        ]
 
     def all(self) -> list[Intent]:
         """Every attempt that was never ended: in flight, or lost."""
@@ -90,8 +102,14 @@ class Intents:
             if name.endswith(".json"):
                 try:
                     fields = json.loads(self._folder.read(name))
-                    found.append(Intent(**{**fields, "timed_out": name.removesuffix(".json") in timed_out}))
-                except (FileNotFoundError, ValueError, TypeError):  # ended meanwhile, or cut off when power failed
+                    known = {"timed_out": name.removesuffix(".json") in timed_out, "keys": tuple(fields["keys"])}
+                    found.append(Intent(**{**fields, **known}))
+                except (
+                    FileNotFoundError,
+                    ValueError,
+                    TypeError,
+                    KeyError,
+                ):  # ended meanwhile, or cut off when power failed
                     continue
         return found
 
@@ -109,6 +127,11 @@ class Intents:
         self._folder.delete(f"{intent.name}.json")
         if intent.timed_out:
             self._folder.delete(f"{intent.name}.{_TIMED_OUT}")
+
+
+def _short(run: str) -> str:
+    """The first characters of a run's name that may stand in a file's name."""
+    return "".join(letter for letter in run if letter.isalnum())[:8] or "none"
 
 
 def committed(intents: Sequence[Intent], ledger: pa.Table) -> set[str]:

@@ -37,6 +37,7 @@ from orchestrator.errors import OrchestratorError
 EXIT_TIMED_OUT = 70
 _MESSAGE_CHARS = 500
 _DEATHS_OF_A_MICRO_BATCH = 2  # a first death may be anybody's; after the second its rows are suspects
+_PATIENCE_S = 900.0  # with another run that has the same rows, where there is no time-out
 _SMALLEST_SHARE = 1 / 8  # of the time-out, for a part of a micro-batch
 
 Row = Mapping[str, Any]
@@ -132,18 +133,28 @@ class PayOnce:
 
     def _attempt(self, items: list[_Item], settled: set[str], root: str, share: float = 1.0) -> None:
         """Declare, compute and commit what is not settled of some planned items, in one commit."""
-        part = digest_keys([key for item in items for key in item.keys])
-        good, bad = self._prepare([rest for item in items if (rest := item.without(settled)).positions])
-        if not good:
-            self._commit(bad, root)
-            return
-        intent = self._intents.begin(root, part, sum(len(item.positions) for item in good))
+        planned = [key for item in items for key in item.keys]
+        intent = self._intents.begin(root, digest_keys(planned), [key for key in planned if key not in settled])
         try:
-            with self._watched(intent, share):
-                outcomes = self._compute(good)
-            self._commit(bad + outcomes, root)
+            self._wait_for(intent)
+            # Looked at again now that others can see the intent: nobody pays for what another has paid meanwhile.
+            settled = settled | self._news.settled(intent.keys, root)
+            good, bad = self._prepare([rest for item in items if (rest := item.without(settled)).positions])
+            if good:
+                with self._watched(intent, share):
+                    bad += self._compute(good)
+            if bad:
+                self._commit(bad, root)
         finally:  # also when this fails: the process lives on, so that nothing was lost to a crash
             self._intents.end(intent)
+
+    def _wait_for(self, intent: Intent) -> None:
+        """Wait while other runs have some of these rows with their models; no longer than a micro-batch may take."""
+        deadline = time.monotonic() + (self._timeout_s or _PATIENCE_S)
+        pause_s = 0.02
+        while self._intents.rivals(intent) and time.monotonic() < deadline:
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 1.0)
 
     def _isolate(self, items: list[_Item], settled: set[str], root: str, lost: list[Intent], num_all: int) -> None:
         """Compute suspects in parts, each committed by itself; a part that ended its process before is halved."""

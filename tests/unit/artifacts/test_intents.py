@@ -19,11 +19,15 @@ import sys
 from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.intents import Intents
 intents = Intents(Folder(sys.argv[1]), sys.argv[2])
-one, two = intents.begin("root", "root", 8), intents.begin("root", "half", 4)
+one, two = (intents.begin("root", part, [str(n) for n in range(count)]) for part, count in (("root", 8), ("half", 4)))
 intents.time_out(two)
 print("ready", flush=True)
 sys.stdin.readline()
 """
+
+
+def keys(count: int) -> list[str]:
+    return [f"key{number}" for number in range(count)]
 
 
 @pytest.fixture(params=["path", "s3://"])
@@ -33,7 +37,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
 
 def test_an_attempt_is_told_until_it_ends(folder: Folder) -> None:
     intents = Intents(folder, "run")
-    one, two = intents.begin("a", "a", 8), intents.begin("b", "b1", 3)
+    one, two = intents.begin("a", "a", keys(8)), intents.begin("b", "b1", keys(3))
     assert intents.of("a") == [one]
     assert sorted(intents.all(), key=lambda intent: intent.root) == [one, two]
     assert (one.num_rows, one.host, one.pid, one.run) == (8, socket.gethostname(), os.getpid(), "run")
@@ -67,7 +71,7 @@ def test_a_process_that_was_killed_is_dead_and_one_that_works_is_not(tmp_path: P
 
 def test_a_process_that_got_the_number_of_a_dead_one_is_not_taken_for_it(tmp_path: Path) -> None:
     intents = Intents(Folder(str(tmp_path)), "run")
-    intent = intents.begin("a", "a", 1)
+    intent = intents.begin("a", "a", keys(1))
     assert not intent.is_dead("another")
     long_ago = type(intent)(**{**intent.__dict__, "started_s": intent.started_s - 1e6})
     assert long_ago.is_dead("another"), "this process began after that attempt"
@@ -79,7 +83,7 @@ def test_a_process_that_got_the_number_of_a_dead_one_is_not_taken_for_it(tmp_pat
 def test_files_that_power_failure_cut_off_are_passed_over_and_removed(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     intents = Intents(folder, "run")
-    intent = intents.begin("a", "a", 1)
+    intent = intents.begin("a", "a", keys(1))
     for name, text in {"a-a-1.json": b"", "a-a-2.json": b"{}", "a-a-3.json": b"[1]", "a-a-4.timed-out": b""}.items():
         folder.write(name, text)
     assert intents.all() == intents.of("a") == [intent]
@@ -88,7 +92,7 @@ def test_files_that_power_failure_cut_off_are_passed_over_and_removed(tmp_path: 
 
 
 def test_an_attempt_whose_process_committed_after_it_began_was_not_lost(tmp_path: Path) -> None:
-    intent = Intents(Folder(str(tmp_path)), "run").begin("a", "a", 1)
+    intent = Intents(Folder(str(tmp_path)), "run").begin("a", "a", keys(1))
     place = f"{intent.host}:{intent.pid}"
 
     def ledger(**more: object) -> set[str]:
@@ -100,3 +104,13 @@ def test_an_attempt_whose_process_committed_after_it_began_was_not_lost(tmp_path
     assert ledger(run="another") == set()
     assert ledger(place="elsewhere:1") == set()
     assert committed([], ledger_table([])) == set()
+
+
+def test_the_later_of_two_runs_with_a_row_in_common_sees_its_rival_and_not_the_other_way_round(folder: Folder) -> None:
+    ours, theirs = Intents(folder, "ours"), Intents(folder, "theirs")
+    first = ours.begin("a", "a", ["1", "2"])
+    second = theirs.begin("b", "b", ["2", "3"])
+    apart = theirs.begin("c", "c", ["4"])
+    assert (ours.rivals(first), theirs.rivals(second), theirs.rivals(apart)) == ([], [first], [])
+    ours.end(first)
+    assert theirs.rivals(second) == []

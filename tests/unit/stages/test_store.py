@@ -28,7 +28,8 @@ from tests.stores import record, rows
 store = TeacherStore(sys.argv[1])
 for numbers in ([50, 51], [60, 61, 62]):
     cost = record(len(numbers), run="killed", place=f"{__import__('socket').gethostname()}:{os.getpid()}")
-    intent = store.intents("killed").begin(f"root{numbers[0]}", f"root{numbers[0]}", len(numbers))
+    root = f"root{numbers[0]}"
+    intent = store.intents("killed").begin(root, root, [str(number) for number in numbers])
     if numbers[0] == 50:
         store.commit(rows(numbers), cost)  # paid, but killed before it took the attempt back
         if sys.argv[2] == "after":
@@ -147,7 +148,7 @@ def test_gc_counts_what_a_killed_process_lost_and_not_what_it_had_committed(
 
 
 def test_gc_leaves_what_a_living_process_is_writing(store: TeacherStore) -> None:
-    mine = store.intents("mine").begin("a", "a", 1)
+    mine = store.intents("mine").begin("a", "a", ["a"])
     assert store.part_files.local is not None
     half = store.part_files.local / ".x.parquet.123.tmp"
     half.write_bytes(b"half")

@@ -1,8 +1,8 @@
 """`python -m jobs.teachers`: train the embedded teachers and measure them; about an hour on 2 cores.
 
 Writes tiny_clip/, tiny_vlm/ and QUALITY.md into --output. The pool of scenes (1.4 GB) and each finished step are kept
-in --work, so that an interrupted run goes on where it stopped. The shipped weights were made by this script with its
-defaults.
+in --work, so that an interrupted run goes on where it stopped. The shipped weights come from these steps with these
+defaults, run one by one; that one uninterrupted run gives the same bits has not been checked.
 """
 
 import argparse

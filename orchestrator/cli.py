@@ -38,6 +38,9 @@ OverrideExecutionOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="print the resolved experiment and what would be made")]
 RebuildOption = Annotated[list[str] | None, typer.Option("--rebuild", help="make this stage anew; may be repeated")]
+RehashOption = Annotated[
+    bool, typer.Option("--rehash", help="hash the images again instead of trusting their names, sizes and times")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print only the result")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
@@ -78,6 +81,7 @@ def _stage_command(stage: str, text: str) -> None:
         settings: OverrideExecutionOption = None,
         dry_run: DryRunOption = False,
         rebuild: RebuildOption = None,
+        rehash: RehashOption = False,
         quiet: QuietOption = False,
         debug: DebugOption = False,
     ) -> None:
@@ -86,7 +90,7 @@ def _stage_command(stage: str, text: str) -> None:
 
             request = Request(
                 experiment, overrides or [], execution, settings or [], _open_executor, dry_run,
-                frozenset(rebuild or []), quiet,
+                frozenset(rebuild or []), quiet, rehash,
             )  # fmt: skip
             run_command("report" if stage == "run" else stage, request)
 

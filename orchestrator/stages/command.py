@@ -37,6 +37,7 @@ class Request:
     dry_run: bool = False
     rebuild: frozenset[str] = frozenset()
     quiet: bool = False
+    rehash: bool = False
 
     def context(self) -> Context:
         """The sheets, read and validated; no tracking yet."""
@@ -46,7 +47,13 @@ class Request:
             raise ConfigError(f"--rebuild {', '.join(sorted(unknown))}", expected=f"one of {', '.join(line.STAGES)}")
         feedback = Feedback(quiet=self.quiet)
         return Context(
-            experiment, execution, NullTracker(), feedback, lambda: self.open_executor(execution), self.rebuild
+            experiment,
+            execution,
+            NullTracker(),
+            feedback,
+            lambda: self.open_executor(execution),
+            self.rebuild,
+            self.rehash,
         )
 
 

@@ -83,6 +83,7 @@ class Context:
 
     Attributes:
         rebuild: stages to be made anew whatever lies there.
+        rehash: read and hash the images again instead of trusting names, sizes and times.
         open_executor: called when work needs an engine, and only then: a finished line starts no cluster.
     """
 
@@ -92,6 +93,7 @@ class Context:
     feedback: Feedback
     open_executor: Callable[[], Executor]
     rebuild: frozenset[str] = frozenset()
+    rehash: bool = False
     _executor: Executor | None = None
     _rebuilt: set[Path] = field(default_factory=set)
 

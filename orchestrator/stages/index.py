@@ -4,10 +4,13 @@ Reads images; writes `images.parquet`, `classes.parquet`, `quarantine.parquet`. 
 """
 
 import dataclasses
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.artifacts.storage import read_table, write_table
+from orchestrator.artifacts.manifest import Status
+from orchestrator.artifacts.storage import read_json, read_table, write_json, write_table
+from orchestrator.artifacts.table_digest import digest_table
 from orchestrator.datasets.index import DatasetIndex
 from orchestrator.errors import DataError
 from orchestrator.stages.context import Context, Counts, Plan
@@ -16,16 +19,28 @@ from orchestrator.vocabulary import SPLITS
 TABLES = tuple(field.name for field in dataclasses.fields(DatasetIndex))
 
 
+REVISION = "index-revision.json"  # beside the index: what a --rehash found under an unchanged stamp
+
+
 def plan(context: Context) -> Plan:
-    """The index depends on the data set's settings and on a cheap stamp of its files (names, sizes, times)."""
+    """The index depends on the data set's settings and on a cheap stamp of its files (names, sizes, times).
+
+    Where a --rehash has found other bytes under the same stamp, it also depends on what was found.
+    """
     dataset = context.experiment.dataset
     settings = {"dataset": dataset.model_dump(mode="json"), "stamp": dataset.stamp()}
+    path = context.folder / REVISION
+    revision = read_json(path) if path.is_file() else {}
+    if revision.get("stamp") == settings["stamp"]:
+        settings["revision"] = revision["images"]
     return Plan("index", context.folder / "index", settings, {}, is_view=True)
 
 
 def make(context: Context) -> Plan:
     """Make or reuse the index."""
     planned = plan(context)
+    if context.rehash and planned.status() is Status.REUSE:
+        planned = _rehash(context, planned)
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
         context.feedback.event("index", f"reading and checking the images of {context.experiment.dataset.kind}")
@@ -40,6 +55,24 @@ def make(context: Context) -> Plan:
 
     context.make(planned, build)
     return planned
+
+
+def _rehash(context: Context, planned: Plan) -> Plan:
+    """Read and hash every image again; with other bytes under the same names, sizes and times, all is made anew."""
+    old = read_table(planned.folder / "images.parquet", columns=["image_id", "content_hash"])
+    with tempfile.TemporaryDirectory() as folder:
+        new = context.experiment.dataset.index(Path(folder)).images.select(["image_id", "content_hash"])
+    if new.equals(old):
+        context.feedback.event("index", f"hashed {new.num_rows:,} images again: all as they were")
+        return planned
+    before = dict(zip(old["image_id"].to_pylist(), old["content_hash"].to_pylist(), strict=True))
+    pairs = zip(new["image_id"].to_pylist(), new["content_hash"].to_pylist(), strict=True)
+    changed = sum(before.get(image_id) != content for image_id, content in pairs)
+    context.feedback.event(
+        "index", f"hashed {new.num_rows:,} images again: {changed:,} have changed under the same stamp"
+    )
+    write_json(context.folder / REVISION, {"stamp": planned.settings["stamp"], "images": digest_table(new)})
+    return plan(context)
 
 
 def num_classes(planned: Plan) -> int:

@@ -1,5 +1,6 @@
 """The caption stage: a bad image costs its own rows only, equal images are paid once, and the counts add up."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,24 @@ def test_images_in_other_chunks_are_asked_once_and_follow_the_index(
     counts, found = captioned(context, planned)
     assert counts == told(10, 8, 2, 0)
     assert list(found) == list(zip(whole["image_id"].to_pylist(), whole["prompt"].to_pylist(), strict=True))
+
+
+def test_other_bytes_under_the_same_stamp_are_found_by_a_rehash_only(images: list[Path], tmp_path: Path) -> None:
+    context = quiet_context(experiment_over(images), tmp_path / "runs")
+    planned = index.make(context)
+    captioned(context, planned)
+    times = images[1].stat()
+    data = bytearray(images[1].read_bytes())
+    pixels = np.random.default_rng(99).integers(0, 256, (9, 8, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "other.png")
+    other = (tmp_path / "other.png").read_bytes()
+    images[1].write_bytes(other[: len(data)].ljust(len(data), b"\0"))
+    os.utime(images[1], ns=(times.st_atime_ns, times.st_mtime_ns))
+
+    assert index.make(context).fingerprint == planned.fingerprint
+    context.rehash = True
+    found = index.make(context)
+    assert found.fingerprint != planned.fingerprint
+    context.rehash = False
+    assert index.make(context).fingerprint == found.fingerprint
+    assert caption.plan(context, found).fingerprint != caption.plan(context, planned).fingerprint

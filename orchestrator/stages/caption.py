@@ -20,12 +20,10 @@ from orchestrator.artifacts.teacher_store import ERROR_CLASS, ERROR_MESSAGE, KEY
 from orchestrator.captioners import Captioner, CaptionerSettings, Refusal, Visit, share_limits
 from orchestrator.captioners.prompts import CLASS_FIELD, inject_class
 from orchestrator.errors import ArtifactError
-from orchestrator.executors.pay_once import PayOnce, Row
-from orchestrator.executors.protocol import TableFunction
-from orchestrator.frozen import Frozen
+from orchestrator.executors.pay_once import Row
 from orchestrator.stages.context import QUARANTINE_NAME, Context, Counts, Plan
 from orchestrator.stages.image_rows import ADDRESS, by_image, fetch_images, image_of
-from orchestrator.stages.teacher_rows import Job, make_rows, open_store
+from orchestrator.stages.teacher_rows import Job, PayingWorker, make_rows, open_store
 
 CAPTIONS, QUARANTINE = "captions.parquet", QUARANTINE_NAME
 CHUNK_IMAGES = 1 << 16
@@ -38,25 +36,18 @@ QUARANTINE_SCHEMA = pa.schema(
 ITEM_SCHEMA = pa.schema([*ADDRESS.items(), ("keys", pa.list_(pa.string())), ("prompt_text", pa.list_(pa.string()))])
 
 
-class CaptionWorker(Frozen):
-    """Captions micro-batches of image visits inside an actor."""
+class CaptionWorker(PayingWorker):
+    """Captions micro-batches of image visits inside an actor; rows are ITEM_SCHEMA's with the fetched bytes."""
 
     captioner: CaptionerSettings
-    store: str
-    run: str
-    known: tuple[str, ...]
-    timeout_s: float
 
     def fetch(self, rows: pa.Table) -> pa.Table:
         """See `TableWorker`."""
         return fetch_images(rows)
 
-    def open(self, *, own_process: bool) -> TableFunction:
-        """See `TableWorker`; rows are ITEM_SCHEMA's with the fetched bytes."""
-        function = CaptionFunction(self.captioner.build())
-        return PayOnce(
-            TeacherStore(self.store), self.run, self.known, function, self.timeout_s if own_process else None
-        )
+    def load(self) -> "CaptionFunction":
+        """See `PayingWorker`."""
+        return CaptionFunction(self.captioner.build())
 
 
 class CaptionFunction:
@@ -136,13 +127,9 @@ def job(context: Context, index: Path) -> Job:
     store, pool = caption_store(context), context.execution.captioning
     captioner = share_limits(context.experiment.captioner, pool.most_actors)
 
-    def open_worker(run: str, known: tuple[str, ...]) -> CaptionWorker:
-        return CaptionWorker(
-            captioner=captioner, store=store.folder.uri, run=run, known=known, timeout_s=pool.timeout_s
-        )
-
+    worker = CaptionWorker(captioner=captioner, store=store.folder.uri, timeout_s=pool.timeout_s)
     chunks = partial(wanted_rows, context, index)
-    return Job("caption", "captions", store, chunks, by_image(["prompt_text"]), ITEM_SCHEMA, open_worker, pool)
+    return Job("caption", "captions", store, chunks, by_image(["prompt_text"]), ITEM_SCHEMA, worker, pool)
 
 
 def make(context: Context, parent: Plan) -> Plan:

@@ -18,37 +18,24 @@ from orchestrator.artifacts.teacher_store import ERROR_CLASS, ERROR_MESSAGE, KEY
 from orchestrator.captioners import Captioner, CaptionerSettings, Refusal, Visit, share_limits
 from orchestrator.captioners.prompts import DESCRIPTION_PROMPTS, inject_class
 from orchestrator.errors import DataError
-from orchestrator.executors.pay_once import PayOnce, Row
-from orchestrator.executors.protocol import TableFunction
-from orchestrator.frozen import Frozen
+from orchestrator.executors.pay_once import Row
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
-from orchestrator.stages.teacher_rows import Job, make_rows, open_store
+from orchestrator.stages.teacher_rows import Job, PayingWorker, make_rows, open_store
 
 DESCRIPTIONS = "descriptions.parquet"
 ITEM_SCHEMA = pa.schema([("prompt_text", pa.string()), ("keys", pa.list_(pa.string()))])
 _NUM_NAMED = 3  # refusals named in the error
 
 
-class DescriptionWorker(Frozen):
-    """Asks for micro-batches of descriptions inside an actor."""
+class DescriptionWorker(PayingWorker):
+    """Asks for micro-batches of descriptions inside an actor; rows are ITEM_SCHEMA's."""
 
     describer: CaptionerSettings
-    store: str
-    run: str
-    known: tuple[str, ...]
-    timeout_s: float
 
-    def fetch(self, rows: pa.Table) -> pa.Table:
-        """See `TableWorker`; there is nothing to fetch."""
-        return rows
-
-    def open(self, *, own_process: bool) -> TableFunction:
-        """Load the model; rows are ITEM_SCHEMA's."""
-        function = DescriptionFunction(self.describer.build())
-        return PayOnce(
-            TeacherStore(self.store), self.run, self.known, function, self.timeout_s if own_process else None
-        )
+    def load(self) -> "DescriptionFunction":
+        """See `PayingWorker`."""
+        return DescriptionFunction(self.describer.build())
 
 
 class DescriptionFunction:
@@ -126,12 +113,8 @@ def make(context: Context, planned: Plan) -> Plan:
 
         describer = share_limits(context.experiment.describer_settings(), pool.most_actors)
 
-        def open_worker(run: str, known: tuple[str, ...]) -> DescriptionWorker:
-            return DescriptionWorker(
-                describer=describer, store=store.folder.uri, run=run, known=known, timeout_s=pool.timeout_s
-            )
-
-        job = Job("describe", "descriptions", store, lambda: [rows], to_items, ITEM_SCHEMA, open_worker, pool)
+        worker = DescriptionWorker(describer=describer, store=store.folder.uri, timeout_s=pool.timeout_s)
+        job = Job("describe", "descriptions", store, lambda: [rows], to_items, ITEM_SCHEMA, worker, pool)
         account, refused = make_rows(context, job, folder)
         _refuse_gaps(rows, store, refused)
         texts = store.read(rows[KEY].combine_chunks(), ["description"])["description"]

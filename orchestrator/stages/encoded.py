@@ -23,12 +23,10 @@ from orchestrator.artifacts.teacher_store import KEY, TeacherStore, row_key, row
 from orchestrator.captioners import Usage
 from orchestrator.config.execution import ActorPoolSettings
 from orchestrator.errors import ArtifactError
-from orchestrator.executors.pay_once import PayOnce, Row, TeacherFunction
-from orchestrator.executors.protocol import TableFunction
-from orchestrator.frozen import Frozen
+from orchestrator.executors.pay_once import Row, TeacherFunction
 from orchestrator.stages.context import Context
 from orchestrator.stages.image_rows import ADDRESS, fetch_images, image_of
-from orchestrator.stages.teacher_rows import Job, chunked, make_rows, open_store
+from orchestrator.stages.teacher_rows import Job, PayingWorker, chunked, make_rows, open_store
 from orchestrator.teachers import ImageEncoderSettings, TextEncoderSettings, text_identity
 from orchestrator.teachers.encoder import EMBEDDING, over_length
 
@@ -40,60 +38,47 @@ Rows = Mapping[str, npt.NDArray[Any]]
 Items = tuple[pa.Schema, Callable[[pa.Table], pa.Table]]
 
 
-class TextWorker(Frozen):
-    """Embeds micro-batches of texts inside an actor."""
+class _EncodingWorker(PayingWorker):
+    """What workers of texts and images share."""
+
+    def told(self, info: Mapping[str, Any], function: TeacherFunction) -> TeacherFunction:
+        """Leave in the store's folder what the encoder tells of itself; the function that fills the store."""
+        TeacherStore(self.store).folder.write(ENCODER, json.dumps(info, indent=2, sort_keys=True).encode())
+        return function
+
+
+class TextWorker(_EncodingWorker):
+    """Embeds micro-batches of texts inside an actor; rows are items with one key each."""
 
     encoder: TextEncoderSettings
-    store: str
-    run: str
-    known: tuple[str, ...]
-    timeout_s: float
 
-    def fetch(self, rows: pa.Table) -> pa.Table:
-        """See `TableWorker`: the texts are there."""
-        return rows
-
-    def open(self, *, own_process: bool) -> TableFunction:
-        """Load the text tower; rows are items with one key each."""
+    def load(self) -> TeacherFunction:
+        """See `PayingWorker`: the text tower."""
         encoder = self.encoder.build_text()
 
         def encode(texts: Sequence[Any]) -> Rows:
             return {EMBEDDING: encoder(texts), NUM_TOKENS: np.array(encoder.num_tokens(texts), np.int32)}
 
-        function = EncodingFunction(encode, itemgetter("text"), self.encoder.store_dtype)
-        return _paying(self, function, encoder.info, own_process)
+        return self.told(encoder.info, EncodingFunction(encode, itemgetter("text"), self.encoder.store_dtype))
 
 
-class ImageWorker(Frozen):
-    """Encodes micro-batches of images inside an actor."""
+class ImageWorker(_EncodingWorker):
+    """Encodes micro-batches of images inside an actor; rows are items with one key each."""
 
     encoder: ImageEncoderSettings
-    store: str
-    run: str
-    known: tuple[str, ...]
-    timeout_s: float
 
     def fetch(self, rows: pa.Table) -> pa.Table:
         """See `TableWorker`: the images' bytes."""
         return fetch_images(rows)
 
-    def open(self, *, own_process: bool) -> TableFunction:
-        """Load the image tower; rows are items with one key each."""
+    def load(self) -> TeacherFunction:
+        """See `PayingWorker`: the image tower."""
         encoder = self.encoder.build_image()
-        function = self.function(EncodingFunction(encoder, image_of, self.encoder.store_dtype))
-        return _paying(self, function, encoder.info, own_process)
+        return self.told(encoder.info, self.function(EncodingFunction(encoder, image_of, self.encoder.store_dtype)))
 
     def function(self, of_images: "EncodingFunction") -> TeacherFunction:
         """What an item goes through, given what a decoded image goes through."""
         return of_images
-
-
-def _paying(
-    worker: TextWorker | ImageWorker, function: TeacherFunction, info: Mapping[str, Any], own_process: bool
-) -> TableFunction:
-    store = TeacherStore(worker.store)
-    store.folder.write(ENCODER, json.dumps(info, indent=2, sort_keys=True).encode())
-    return PayOnce(store, worker.run, worker.known, function, worker.timeout_s if own_process else None)
 
 
 class EncodingFunction:
@@ -181,16 +166,14 @@ class Encoded:
         pool, store = self.pool(context), self.store
         schema, to_items = self.items()
 
-        def open_worker(run: str, known: tuple[str, ...]) -> TextWorker | ImageWorker:
-            return self.worker().model_validate(
-                {"encoder": self.encoder, "store": store.folder.uri, "run": run, "known": known,
-                 "timeout_s": pool.timeout_s}
-            )  # fmt: skip
+        worker = self.worker().model_validate(
+            {"encoder": self.encoder, "store": store.folder.uri, "timeout_s": pool.timeout_s}
+        )
 
         def chunks() -> Iterable[pa.Table]:
             return itertools.chain(self.chunks(), also.chunks() if also is not None else ())
 
-        return Job("embed", f"{self.of}s", store, chunks, to_items, schema, open_worker, pool)
+        return Job("embed", f"{self.of}s", store, chunks, to_items, schema, worker, pool)
 
     def make_missing(self, context: Context, also: "Encoded | None" = None) -> int:
         """Put the rows that the store lacks through the model, each input once; `also` shares the pool of actors.

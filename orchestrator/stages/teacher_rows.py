@@ -6,6 +6,7 @@ what the rows hold.
 
 import time
 import uuid
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,9 @@ from orchestrator.artifacts.teacher_store import KEY, TRANSIENT, TeacherStore
 from orchestrator.config.execution import ActorPoolSettings
 from orchestrator.errors import ArtifactError
 from orchestrator.executors.micro_batches import MicroBatchWriter
-from orchestrator.executors.protocol import PLACEMENT, TableWorker
+from orchestrator.executors.pay_once import PayOnce, TeacherFunction
+from orchestrator.executors.protocol import PLACEMENT, TableFunction
+from orchestrator.frozen import Frozen
 from orchestrator.stages.context import TO_TRY_AGAIN, Context
 
 PLAN, PREDICTIONS = "plan.arrow", "predictions.json"
@@ -37,6 +40,33 @@ def open_store(context: Context, kind: str, name: str) -> TeacherStore:
     return TeacherStore(Folder(root or str(context.root / "store")).child(kind).child(name))
 
 
+class PayingWorker(Frozen):
+    """Base of the workers that fill a teacher store (see `TableWorker`).
+
+    Attributes:
+        store: folder or URI; run, known: see `PayOnce`.
+        timeout_s: of a micro-batch in the model.
+    """
+
+    store: str
+    timeout_s: float
+    run: str = ""
+    known: tuple[str, ...] = ()
+
+    def fetch(self, rows: pa.Table) -> pa.Table:
+        """See `TableWorker`; here there is nothing to fetch."""
+        return rows
+
+    def open(self, *, own_process: bool) -> TableFunction:
+        """See `TableWorker`."""
+        limit = self.timeout_s if own_process else None
+        return PayOnce(TeacherStore(self.store), self.run, self.known, self.load(), limit)
+
+    @abstractmethod
+    def load(self) -> TeacherFunction:
+        """Load the model."""
+
+
 @dataclass(frozen=True)
 class Job:
     """Some rows to be made.
@@ -45,7 +75,7 @@ class Job:
         stage, unit: for messages.
         chunks: yields the wanted rows, each time anew, in their order: tables with the column `key`.
         to_items: missing rows of a chunk -> items (columns of `schema`, with `keys`, a list of strings).
-        open_worker: (run, names of the store's files now) -> the worker.
+        worker: what actors open; run and known files are filled in when the work is planned.
     """
 
     stage: str
@@ -54,7 +84,7 @@ class Job:
     chunks: Callable[[], Iterable[pa.Table]]
     to_items: Callable[[pa.Table], pa.Table]
     schema: pa.Schema
-    open_worker: Callable[[str, tuple[str, ...]], TableWorker]
+    worker: PayingWorker
     pool: ActorPoolSettings
 
 
@@ -98,6 +128,7 @@ def make_rows(context: Context, job: Job, folder: Path) -> tuple[Account, set[st
         if planned_rows:
             ran = run_plan(context, job, plan, planned_rows, known, account.asked)
             done, skipped, seconds = ran.done, planned_rows - ran.tried, ran.seconds
+        if job.store.num_parts():  # those of this run, or of one that was killed before it came to this
             compact(job.store)
     finally:
         plan.unlink(missing_ok=True)
@@ -198,7 +229,7 @@ class Ran:
 def run_plan(context: Context, job: Job, plan: Path, planned: int, known: tuple[str, ...], asked: int) -> Ran:
     """Let the engine make the planned rows."""
     run = uuid.uuid4().hex
-    worker = job.open_worker(run, known)
+    worker = job.worker.model_copy(update={"run": run, "known": known})
     executor = context.executor
     many = f" with {job.pool.num_actors} actors" if context.execution.engine != "in_process" else ""
     context.feedback.event(job.stage, f"{planned:,} {job.unit} to make{many}")

@@ -10,7 +10,7 @@ import socket
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +18,8 @@ import pyarrow as pa
 from orchestrator.artifacts.folder import Folder
 
 _TIMED_OUT = "timed-out"
-_FOREIGN_LIFE_S = 1800.0  # another host's intent of another run is taken for dead after this long
+RENEW_S = 15.0  # a living process renews its intent this often
+_FOREIGN_LIFE_S = 60.0  # another host's intent of another run is taken for dead when it was not renewed for this long
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Intent:
     started_s: float
     timed_out: bool = False
     keys: tuple[str, ...] = ()
+    renewed_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -55,7 +57,7 @@ class Intent:
             return True
         if self.host == socket.gethostname():
             return not _alive(self.pid, self.started_s)
-        return time.time() - self.started_s > _FOREIGN_LIFE_S
+        return time.time() - max(self.started_s, self.renewed_s) > _FOREIGN_LIFE_S
 
 
 class Intents:
@@ -68,8 +70,15 @@ class Intents:
         """Declare an attempt."""
         name, host, now_s = uuid.uuid4().hex[:12], socket.gethostname(), time.time()
         intent = Intent(name, root, part, len(keys), self._run, host, os.getpid(), now_s, keys=tuple(keys))
-        self._folder.write(f"{intent.name}.json", json.dumps(asdict(intent)).encode(), durable=False)
+        self._write(intent)
         return intent
+
+    def renew(self, intent: Intent) -> None:
+        """Tell other hosts that the process is alive."""
+        self._write(replace(intent, renewed_s=time.time()))
+
+    def _write(self, intent: Intent) -> None:
+        self._folder.write(f"{intent.name}.json", json.dumps(asdict(intent)).encode(), durable=False)
 
     def time_out(self, intent: Intent) -> None:
         """Mark that the attempt ran out of time; its process ends next."""

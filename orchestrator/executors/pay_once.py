@@ -5,6 +5,7 @@ refuses, fails on, crashes or stalls in, is isolated by halving and costs only i
 store. Knows nothing of what a row holds, nor of Ray.
 """
 
+import math
 import os
 import socket
 import sys
@@ -13,13 +14,13 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from orchestrator.artifacts.intents import Intent
+from orchestrator.artifacts.intents import RENEW_S, Intent
 from orchestrator.artifacts.ledger import CommitRecord
 from orchestrator.artifacts.news import StoreNews
 from orchestrator.artifacts.teacher_store import (
@@ -175,17 +176,24 @@ class PayOnce:
 
     @contextmanager
     def _watched(self, intent: Intent, share: float) -> Iterator[None]:
-        """End this process when the model takes too long: a call that hangs in a library cannot be interrupted."""
-        if self._timeout_s is None:
-            yield
-            return
-        timer = threading.Timer(self._timeout_s * share, self._give_up, (intent,))
-        timer.daemon = True
-        timer.start()
+        """Renew the intent while the model works; end this process when it hangs: libraries cannot be interrupted."""
+        ended = threading.Event()
+        deadline = time.monotonic() + (math.inf if self._timeout_s is None else self._timeout_s * share)
+
+        def watch() -> None:
+            while not ended.wait(max(0.0, min(RENEW_S, deadline - time.monotonic()))):
+                if time.monotonic() >= deadline:
+                    self._give_up(intent)
+                with suppress(OSError):
+                    self._intents.renew(intent)
+
+        thread = threading.Thread(target=watch, name="watch", daemon=True)
+        thread.start()
         try:
             yield
         finally:
-            timer.cancel()
+            ended.set()
+            thread.join()  # so that no renewal comes after the end of the intent
 
     def _give_up(self, intent: Intent) -> None:
         self._intents.time_out(intent)

@@ -5,12 +5,13 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from orchestrator.artifacts.folder import Folder
-from orchestrator.artifacts.intents import Intents, committed
+from orchestrator.artifacts.intents import Intent, Intents, committed
 from orchestrator.artifacts.ledger import ledger_table
 from tests.stores import record
 
@@ -114,3 +115,25 @@ def test_the_later_of_two_runs_with_a_row_in_common_sees_its_rival_and_not_the_o
     assert (ours.rivals(first), theirs.rivals(second), theirs.rivals(apart)) == ([], [first], [])
     ours.end(first)
     assert theirs.rivals(second) == []
+
+
+def test_an_attempt_on_another_host_lives_as_long_as_it_is_renewed() -> None:
+    now_s = time.time()
+    lately = Intent("id", "a", "a", 1, "theirs", "elsewhere", 1, now_s - 30, keys=("1",))
+    old = replace(lately, started_s=now_s - 3600)
+    assert [intent.is_dead("ours") for intent in (lately, old, replace(old, renewed_s=now_s - 20))] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_renewed_attempt_is_one_attempt_and_ends(folder: Folder) -> None:
+    intents = Intents(folder, "run")
+    intent = intents.begin("a", "a", ["1"])
+    intents.renew(intent)
+    (renewed,) = intents.all()
+    assert (renewed.id, renewed.keys) == (intent.id, ("1",))
+    assert renewed.renewed_s >= intent.started_s
+    intents.end(intent)
+    assert intents.all() == []

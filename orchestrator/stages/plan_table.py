@@ -15,10 +15,10 @@ HEADINGS = ("wanted", "missing", "probed", "start", "the rest", "GPU h", "CPU h"
 
 def plan_table(found: Sequence[Estimate]) -> Table:
     """One row for each kind of teacher output, and the sum; estimated numbers of rows are marked with ~."""
-    table = Table(title="What is missing, and what it will cost", box=SIMPLE)
-    table.add_column("")
+    table = Table(title="What is missing, and what it will cost", box=SIMPLE, padding=(0, 1), pad_edge=False)
+    table.add_column("", no_wrap=True)
     for heading in HEADINGS:
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for each in found:
         about = "" if each.is_exact else "~"
         table.add_row(

@@ -2,7 +2,8 @@
 
 vLLM is a stage of a plan here and no callable in an actor of ours: Ray keeps its queue full across micro-batches. Bad
 images pass through the plan as rows with an error, because an exception outside the engine's own stage would end the
-whole plan. Knows nothing of the store: the commit is given. Source: Ray 2.60, `ray.data.llm`.
+whole plan. Knows nothing of the store: the commit is given. `orchestrator caption` does not take this way yet: there
+`kind: vllm` is one engine in each actor of the pool. Source: Ray 2.60, `ray.data.llm`.
 """
 
 from collections.abc import Callable, Mapping

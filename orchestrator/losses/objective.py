@@ -9,34 +9,38 @@ from typing import TYPE_CHECKING, Final, Self, cast
 
 from torch import Tensor, nn
 
+from orchestrator import vocabulary as v
 from orchestrator.errors import ConfigError
 from orchestrator.losses.context import LossContext
 from orchestrator.losses.formulas.loss import Loss
-from orchestrator.vocabulary import (
-    BATCH_INPUTS,
-    LABEL,
-    STUDENT_FEATURE,
-    STUDENT_LOGITS,
-    TEACHER_IMAGE,
-    TEACHER_LOGITS,
-    TEXT,
-    TEXT_ID,
-    TEXT_PREDICTION,
-)
 
 if TYPE_CHECKING:
     from orchestrator.losses import LossSettings
 
 # Which setting makes an input available; named in the error text when a loss asks for an input that is not there.
 SUPPLIED_BY: Final[Mapping[str, str]] = {
-    STUDENT_LOGITS: "student",
-    STUDENT_FEATURE: "student",
-    LABEL: "dataset",
-    TEXT_PREDICTION: "student's text adaptor (adaptor)",
-    TEXT: "texts (captions and a text teacher)",
-    TEXT_ID: "texts (captions and a text teacher)",
-    TEACHER_LOGITS: "image teacher with class logits",
-    TEACHER_IMAGE: "image teacher",
+    v.STUDENT_LOGITS: "student with a classifier (student.classifier)",
+    v.STUDENT_FEATURE: "student",
+    v.STUDENT_MAP: "student with a map (convolutional, or tokens on a grid)",
+    v.STUDENT_EMBEDDING: "student with an embedding (student.embedding)",
+    v.STUDENT_TEXT: "student with a text side",
+    v.TEXT_PREDICTION: "student's text adaptor (adaptor)",
+    v.VIEW_FEATURE: "more views of an image (training.more_views)",
+    v.VIEW_LOGITS: "more views of an image (training.more_views) and a student with a classifier",
+    v.KEY_FEATURE: "more views of an image (training.more_views)",
+    v.LABEL: "dataset",
+    v.TARGET: "mixup or cutmix (training.mixing)",
+    v.MIX_ROW: "mixup or cutmix (training.mixing)",
+    v.MIX_WEIGHT: "mixup or cutmix (training.mixing)",
+    v.IMAGE_ROW: "dataset",
+    v.TEXT: "texts (captions and a text teacher)",
+    v.TEXT_ID: "texts (captions and a text teacher)",
+    v.TEACHER_LOGITS: "image teacher with class logits",
+    v.TEACHER_IMAGE: "image teacher",
+    v.TEACHER_FEATURE: "image teacher with image_teacher.outputs: [embedding, feature]",
+    v.TEACHER_MAP: "image teacher with image_teacher.outputs: [embedding, tokens]",
+    v.CLASS_TEXT: "class_text and an image teacher that encodes texts too",
+    v.DOMAIN_TEXT: "domain_texts and an image teacher that encodes texts too",
 }
 
 
@@ -50,7 +54,7 @@ class Objective(nn.Module):
         self.weights = {name: weight for name, (weight, _) in losses.items()}
         self.losses = nn.ModuleDict({name: loss for name, (_, loss) in losses.items()})
         for name, loss in self._items():
-            unknown = set(loss.inputs()) - BATCH_INPUTS
+            unknown = {*loss.inputs(), *loss.optional_inputs()} - v.BATCH_INPUTS
             assert not unknown, f"loss {name} declares inputs outside the vocabulary: {sorted(unknown)}"
 
     @classmethod
@@ -81,7 +85,8 @@ class Objective(nn.Module):
         parts: dict[str, Tensor] = {}
         terms: list[Tensor] = []
         for name, loss in self._items():
-            value = loss(**{wanted: batch[wanted] for wanted in loss.inputs()})
+            wanted = [*loss.inputs(), *(name for name in loss.optional_inputs() if name in batch)]
+            value = loss(**{name: batch[name] for name in wanted})
             terms.append(self.weights[name] * value)
             parts[name] = value.detach()
             parts.update({f"{name}.{what}": seen for what, seen in loss.observed().items()})

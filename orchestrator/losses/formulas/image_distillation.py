@@ -66,6 +66,10 @@ class ImageDistillation(Loss):
         logits = ("student_logits", "teacher_logits") if self.logit_weight > 0 else ()
         return logits + (("student_feature", "teacher_image") if self.projection is not None else ())
 
+    def optional_inputs(self) -> tuple[str, ...]:
+        """None: what it needs follows from the weights of its parts."""
+        return ()
+
     def forward(
         self,
         student_logits: Tensor | None = None,

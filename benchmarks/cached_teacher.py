@@ -28,10 +28,11 @@ from orchestrator.stages.train import make_job
 from orchestrator.teachers.encoder import EMBEDDING
 from orchestrator.tracking import NullTracker, TrackingSettings
 from orchestrator.training.data import TeacherData, load_split, load_teacher
+from orchestrator.training.draws import image_keys
 from orchestrator.training.loop import Trainer
+from orchestrator.training.order import Place
 from orchestrator.training.run import build_model
 from orchestrator.training.teacher_views import LiveTeacher
-from orchestrator.training.views import image_keys
 
 SHEET = Path(__file__).resolve().parent.parent / "jobs" / "experiments" / "evidence.yaml"
 NUM_VIEWS, BATCH, STEPS, WARMUP = 4, 64, 40, 4
@@ -83,7 +84,7 @@ def run(context: Context, plans: dict[str, Plan], folder: Path, made_s: float) -
 
     def trainer(arm: str, teacher: TeacherData | None) -> Trainer:
         counts = tuple(np.bincount(images.labels, minlength=jobs[arm].num_classes).tolist())
-        model = build_model(jobs[arm], counts, kept.text_vectors.shape[1], live(rows[:1], 0)[EMBEDDING].shape[1])
+        model = build_model(jobs[arm], counts, kept.dims)
         return Trainer(model.train(), jobs[arm].training, images, teacher, device=torch.device("cpu"))
 
     trainers = {
@@ -117,7 +118,7 @@ def run(context: Context, plans: dict[str, Plan], folder: Path, made_s: float) -
 
 def one_step(trainer: Trainer, rows: np.ndarray, epoch: int) -> None:
     """A batch and a step with it."""
-    trainer.step(trainer.make_batch(rows, epoch), rows)
+    trainer.step(trainer.make_batch(rows, Place(epoch, 0)), rows)
 
 
 def timed(action: Callable[..., object], *arguments: object) -> float:

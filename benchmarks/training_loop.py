@@ -15,11 +15,12 @@ import torch
 from orchestrator.losses import LogitAdjustedCrossEntropySettings, TextContrastiveSettings
 from orchestrator.students import AdaptorSettings, TimmStudentSettings
 from orchestrator.training.data import SplitData, TeacherData
+from orchestrator.training.draws import image_keys
 from orchestrator.training.loop import Trainer
 from orchestrator.training.model import IMAGE
+from orchestrator.training.order import Place
 from orchestrator.training.run import TrainingJob, build_model
 from orchestrator.training.settings import TrainingSettings
-from orchestrator.training.views import image_keys
 
 NUM_IMAGES, NUM_CLASSES, TEXT_DIM, STEPS, WARMUP = 2048, 48, 128, 60, 5
 
@@ -45,6 +46,7 @@ def main() -> None:
             embeddings=folder,
             parents={},
             num_classes=NUM_CLASSES,
+            image_size=64,
             text_sources=("caption",),
             student=TimmStudentSettings(name="test_byobnet"),
             adaptor=AdaptorSettings(),
@@ -52,18 +54,18 @@ def main() -> None:
             training=settings,
         )
         counts = tuple(np.bincount(labels, minlength=NUM_CLASSES).tolist())
-        models = [build_model(job, counts, TEXT_DIM, 0) for _ in range(2)]
+        models = [build_model(job, counts, {"text_dim": TEXT_DIM}) for _ in range(2)]
         split = SplitData(pixels, labels, ids, image_keys(ids))
         trainer = Trainer(models[0], settings, split, teacher, device=torch.device("cpu"))
         bare = torch.optim.AdamW(models[1].parameters(), lr=1e-3)
         rows = np.arange(64)
-        ready = trainer.make_batch(rows, 0)
+        ready = trainer.make_batch(rows, Place(0, 0))
         ready[IMAGE] = ready[IMAGE].contiguous(memory_format=torch.channels_last)
         ours, theirs = [], []
         for step in range(STEPS + WARMUP):
             rows = generator.permutation(NUM_IMAGES)[:64]
             started = time.perf_counter()
-            trainer.step(trainer.make_batch(rows, step), rows)
+            trainer.step(trainer.make_batch(rows, Place(step, 0)), rows)
             between = time.perf_counter()
             total, _ = models[1](ready)
             bare.zero_grad(set_to_none=True)

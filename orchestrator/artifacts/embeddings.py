@@ -26,8 +26,9 @@ from orchestrator.frozen import Frozen
 
 HEADER, HOT = "embeddings.json", "hot"
 TEXTS, CLASSES, IMAGES, TEXT_ROWS = "texts.parquet", "classes.parquet", "images.parquet", "text_rows.parquet"
+DOMAINS = "domains.parquet"
 IMAGE_VIEWS = "image_views.parquet"
-GROUPS = {"texts": "text_groups.npy", "classes": "class_groups.npy"}
+GROUPS = {"texts": "text_groups.npy", "classes": "class_groups.npy", "domains": "domain_groups.npy"}
 
 
 class ArrayOf(Frozen):
@@ -104,7 +105,8 @@ class Embeddings:
         return self.open(name) if name in self.header.arrays else None
 
     def vectors(self, name: str) -> npt.NDArray[Any] | None:
-        """Memory-mapped vectors [G, e] of the groups of texts (`texts`) or of each class (`classes`); None without any.
+        """Memory-mapped vectors [G, e] of the groups of texts (`texts`), of each class (`classes`) or of each
+        class in each domain (`domains`, a class's domains side by side); None without any.
 
         A group of one text is that text's row.
         """

@@ -19,6 +19,7 @@ from orchestrator.captioners.prompts import (
 from orchestrator.captioners.quality_thresholds import CaptionThresholds
 from orchestrator.captioners.texts import CaptionText, ClassTextSettings, TextSettings, WrittenDescriptionText
 from orchestrator.datasets import DatasetSettings, ListFileSettings
+from orchestrator.datasets.framing import Framing
 from orchestrator.frozen import Frozen
 from orchestrator.losses import LossSettings
 from orchestrator.students import StudentSettings
@@ -59,6 +60,9 @@ class Experiment(Frozen):
     texts: dict[str, TextSettings] = Field(default_factory=dict)
     text_sources: tuple[str, ...] = ()
     class_text: ClassTextSettings | None = None
+    domain_texts: tuple[str, ...] = Field(
+        default=(), description='each class in K domains ("a dark photo of a {class}."), which RISE reads'
+    )
     describer: CaptionerSettings | None = None
     text_encoder: TextEncoderSettings
     image_teacher: ImageEncoderSettings | None = None
@@ -69,6 +73,10 @@ class Experiment(Frozen):
         description="views of each training image that the image teacher sees, replayed in training; 0: no view",
     )
     image_size: int = Field(default=64, ge=16, le=1024, description="side of the student's images, pixels")
+    frame_size: int | None = Field(
+        default=None, ge=16, le=1536, description="side of the stored images that views are cut of; null: image_size"
+    )
+    framing: Framing = "crop"
     student: StudentSettings
     adaptor: AdaptorSettings = AdaptorSettings()
     losses: dict[str, LossSettings]
@@ -101,6 +109,11 @@ class Experiment(Frozen):
             if isinstance(text, CaptionText) and text.thresholds is not None:
                 problems += _cannot_score(name, text.thresholds, self.text_encoder, self.image_teacher)
         problems += self._nameless_classes()
+        problems += [
+            f"domain_texts: {text!r} does not hold {CLASS_FIELD}"
+            for text in self.domain_texts
+            if CLASS_FIELD not in text
+        ]
         for name in self.text_sources:
             if name not in self.texts:
                 problems.append(f"text_sources: {name} is not among texts ({', '.join(self.texts)})")
@@ -108,6 +121,12 @@ class Experiment(Frozen):
             problems.append("text_sources: a text loss is on, but no text source is named")
         if getattr(self.text_encoder, "outputs", DEFAULT_OUTPUTS) != DEFAULT_OUTPUTS:
             problems.append("text_encoder.outputs: a text encoder gives embeddings only; outputs are for image_teacher")
+        problems += self._unfit_views()
+        problems += [
+            f"training.loss_schedules.{name}: there is no such loss (losses: {', '.join(self.losses)})"
+            for name in self.training.loss_schedules
+            if name not in self.losses and not any(f"losses.{name}" in arm for arm in self.arms.values())
+        ]
         if not self.losses:
             problems.append("losses: there is none")
         if not self.arms:
@@ -117,6 +136,25 @@ class Experiment(Frozen):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def stored_size(self) -> int:
+        """Side of the images that training reads, pixels."""
+        return self.frame_size or self.image_size
+
+    def _unfit_views(self) -> list[str]:
+        """What is wrong about the sizes of views and of what they are cut of."""
+        if self.stored_size < self.image_size:
+            return [f"frame_size: {self.frame_size} is below image_size {self.image_size}"]
+        named = {"training.views": self.training.views}
+        named |= {f"training.more_views.{slot}": one for slot, one in enumerate(self.training.more_views)}
+        shifted = [name for name, one in named.items() if one.kind == "shift" and self.stored_size != self.image_size]
+        problems = [
+            f"{name}: shifted views are as large as what they are cut of; leave frame_size null" for name in shifted
+        ]
+        if getattr(self.training.views, "shared_draw", False) and self.image_teacher and self.image_teacher_views:
+            problems.append("training.views.shared_draw: no teacher can see such views before; image_teacher_views: 0")
+        return problems
 
     def _nameless_classes(self) -> list[str]:
         """What would put the name of a class into a text although the data set knows no names."""

@@ -1,8 +1,9 @@
-"""A student's predictions on a split, counted by class.
+"""A student's predictions and embeddings on a split.
 
 Reads nothing itself (pixels may be memory-mapped). Knows nothing of training.
 """
 
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,33 +12,88 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator import distributed
+from orchestrator import vocabulary as v
+from orchestrator.errors import ConfigError
+from orchestrator.students.networks.student import IMAGE, Student
 from orchestrator.training.views import scale_pixels
 
 BATCH_SIZE = 256
+Rows = npt.NDArray[np.int64]
+Supply = Callable[[Rows], Mapping[str, Tensor]]  # rows of a split -> what a student reads of them, by batch name
+
+
+def images_of(pixels: npt.NDArray[np.uint8], image_size: int | None = None) -> Supply:
+    """A split's images as a student's input: the centre [image_size, image_size] of pixels [N, R, R, 3]."""
+    side = pixels.shape[1]
+    size = image_size or side
+    edge = (side - size) // 2
+
+    def supply(rows: Rows) -> Mapping[str, Tensor]:
+        return {IMAGE: scale_pixels(pixels[rows][:, edge : edge + size, edge : edge + size])}
+
+    return supply
 
 
 @torch.inference_mode()
 def count_correct(
-    student: nn.Module, pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], num_classes: int
+    student: Student,
+    supply: Supply,
+    labels: Rows,
+    num_classes: int,
+    *,
+    class_text: Tensor | None = None,
+    label_range: tuple[int, int] | None = None,
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Right and all predictions by class, [C] int64 each, over all workers (each takes every num_workers-th image).
 
     Args:
-        student: images [N, 3, S, S] -> (logits [N, C], feature); raw logits decide (no prior: methods 2.1).
-        pixels: [N, S, S, 3] uint8.
+        student: raw logits decide (no prior: methods 2.1); without a classifier the cosine to class texts does.
+        supply: what the student reads of the images.
         labels: [N].
+        class_text: [C, D] unit embeddings of all classes, for students without a classifier.
+        label_range: classes [first, last) among which to choose; None: all. For zero-shot on unseen classes (methods
+            1.11), and of a closed-set classifier the slice of their outputs (1.12).
     """
-    device = next(student.parameters()).device
+    first, last = label_range or (0, num_classes)
+    correct, total = torch.zeros(num_classes, dtype=torch.int64), torch.zeros(num_classes, dtype=torch.int64)
+    rows = np.arange(distributed.rank(), len(labels), distributed.world_size())
+    for part, made in _outputs(student, supply, rows):
+        if v.STUDENT_LOGITS in made:
+            scores = made[v.STUDENT_LOGITS][:, first:last]
+        elif v.STUDENT_EMBEDDING in made and class_text is not None:
+            scores = made[v.STUDENT_EMBEDDING].float() @ class_text[first:last].to(made[v.STUDENT_EMBEDDING].device).T
+        else:
+            raise ConfigError(
+                "the student has neither a classifier nor class texts to compare its embedding with",
+                remedy="set student.classifier, or an image teacher that encodes texts too",
+            )
+        truth = torch.from_numpy(labels[part])
+        correct += torch.bincount(truth[first + scores.argmax(1).cpu() == truth], minlength=num_classes)
+        total += torch.bincount(truth, minlength=num_classes)
+    return distributed.sum_over_workers(correct).numpy(), distributed.sum_over_workers(total).numpy()
+
+
+@torch.inference_mode()
+def embed(student: Student, supply: Supply, num_rows: int, output: str) -> npt.NDArray[np.float32]:
+    """One output of a student, [N, ...] float32, in the order of the rows, in this process."""
+    parts = [made[output].float().cpu().numpy() for _, made in _outputs(student, supply, np.arange(num_rows))]
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+
+def _outputs(student: Student, supply: Supply, rows: Rows) -> Iterator[tuple[Rows, Mapping[str, Tensor]]]:
+    """Some rows at a time with what the student makes of them, in evaluation mode."""
+    device = _device_of(student)
     was_training = student.training
     distributed.broadcast_buffers(student)
     student.eval()
-    correct, total = torch.zeros(num_classes, dtype=torch.int64), torch.zeros(num_classes, dtype=torch.int64)
-    rows = np.arange(distributed.rank(), len(labels), distributed.world_size())
-    for start in range(0, len(rows), BATCH_SIZE):
-        part = rows[start : start + BATCH_SIZE]
-        logits: Tensor = student(scale_pixels(pixels[part]).to(device))[0]
-        truth = torch.from_numpy(labels[part])
-        correct += torch.bincount(truth[logits.argmax(1).cpu() == truth], minlength=num_classes)
-        total += torch.bincount(truth, minlength=num_classes)
-    student.train(was_training)
-    return distributed.sum_over_workers(correct).numpy(), distributed.sum_over_workers(total).numpy()
+    try:
+        for start in range(0, len(rows), BATCH_SIZE):
+            part = rows[start : start + BATCH_SIZE]
+            given = supply(part)
+            yield part, student(*(given[name].to(device) for name in student.reads))
+    finally:
+        student.train(was_training)
+
+
+def _device_of(module: nn.Module) -> torch.device:
+    return next(module.parameters()).device

@@ -7,12 +7,14 @@ student, the batch's source, or any single loss.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, Self, cast
 
+import torch
 from torch import Tensor, nn
 
 from orchestrator import vocabulary as v
 from orchestrator.errors import ConfigError
 from orchestrator.losses.context import LossContext
 from orchestrator.losses.formulas.loss import Loss
+from orchestrator.losses.weight_schedule import WeightSchedule
 
 if TYPE_CHECKING:
     from orchestrator.losses import LossSettings
@@ -45,52 +47,86 @@ SUPPLIED_BY: Final[Mapping[str, str]] = {
 
 
 class Objective(nn.Module):
-    """Weighted sum of named losses."""
+    """Weighted sum of named losses; the weights may follow a schedule (`set_progress`).
 
-    def __init__(self, losses: Mapping[str, tuple[float, Loss]]) -> None:
+    Attributes:
+        keep_terms: keep the weighted terms of the next forward in `terms`, with their graph, for gradient reports.
+    """
+
+    def __init__(
+        self,
+        losses: Mapping[str, tuple[float, Loss]],
+        schedules: Mapping[str, WeightSchedule] | None = None,
+    ) -> None:
         super().__init__()
         if not losses:
             raise ConfigError("the objective has no loss", expected="at least one loss with a weight above 0")
         self.weights = {name: weight for name, (weight, _) in losses.items()}
+        self.schedules = {name: one for name, one in (schedules or {}).items() if name in losses}
+        self.factors = {name: one.factor(0.0) for name, one in self.schedules.items()}
         self.losses = nn.ModuleDict({name: loss for name, (_, loss) in losses.items()})
-        for name, loss in self._items():
+        self.keep_terms = False
+        self.terms: dict[str, Tensor] = {}
+        for name, loss in self.named():
             unknown = {*loss.inputs(), *loss.optional_inputs()} - v.BATCH_INPUTS
             assert not unknown, f"loss {name} declares inputs outside the vocabulary: {sorted(unknown)}"
 
     @classmethod
-    def build(cls, settings: "Mapping[str, LossSettings]", context: LossContext) -> Self:
+    def build(
+        cls,
+        settings: "Mapping[str, LossSettings]",
+        context: LossContext,
+        schedules: Mapping[str, WeightSchedule] | None = None,
+    ) -> Self:
         """The objective of the settings' losses, by name; a loss of weight 0 is left out and needs no input."""
-        return cls({name: (one.weight, one.build(context)) for name, one in settings.items() if one.weight > 0})
+        built = {name: (one.weight, one.build(context)) for name, one in settings.items() if one.weight > 0}
+        return cls(built, schedules)
 
-    def _items(self) -> list[tuple[str, Loss]]:
+    def named(self) -> list[tuple[str, Loss]]:
+        """The losses by name."""
         return [(name, cast(Loss, module)) for name, module in self.losses.items()]
 
     def required_inputs(self) -> frozenset[str]:
         """Names of the batch inputs that some loss needs."""
-        return frozenset(name for _, loss in self._items() for name in loss.inputs())
+        return frozenset(name for _, loss in self.named() for name in loss.inputs())
+
+    def key_momentum(self) -> float | None:
+        """Momentum of the student's copy that the losses ask for; None when none reads its output.
+
+        Raises:
+            ConfigError: two losses want different ones.
+        """
+        wanted = {name: loss.key_momentum for name, loss in self.named() if loss.key_momentum is not None}
+        if len(set(wanted.values())) > 1:
+            raise ConfigError(f"losses want momentum copies of different momenta: {wanted}", remedy="set them alike")
+        return next(iter(wanted.values()), None)
 
     def check(self, supplied: set[str] | frozenset[str]) -> None:
         """ConfigError naming each missing input, the loss that needs it and the setting that supplies it."""
         missing = [
             f"losses.{name} needs {wanted}, supplied by: {SUPPLIED_BY[wanted]}"
-            for name, loss in self._items()
+            for name, loss in self.named()
             for wanted in loss.inputs()
             if wanted not in supplied
         ]
         if missing:
             raise ConfigError("; ".join(missing), remedy="set what supplies it, or remove the loss")
 
+    def set_progress(self, fraction: float) -> None:
+        """Set the factors of scheduled weights for this share of the training that is over (0..1)."""
+        self.factors = {name: one.factor(fraction) for name, one in self.schedules.items()}
+
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted total (scalar); and detached: each unweighted loss by name, what it observes as `name.what`."""
         parts: dict[str, Tensor] = {}
-        terms: list[Tensor] = []
-        for name, loss in self._items():
+        terms: dict[str, Tensor] = {}
+        for name, loss in self.named():
             wanted = [*loss.inputs(), *(name for name in loss.optional_inputs() if name in batch)]
             value = loss(**{name: batch[name] for name in wanted})
-            terms.append(self.weights[name] * value)
+            terms[name] = self.weights[name] * self.factors.get(name, 1.0) * value
             parts[name] = value.detach()
             parts.update({f"{name}.{what}": seen for what, seen in loss.observed().items()})
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        return total, parts
+            if name in self.factors:
+                parts[f"{name}.weight"] = value.new_tensor(self.weights[name] * self.factors[name])
+        self.terms = terms if self.keep_terms else {}
+        return torch.stack(list(terms.values())).sum(), parts

@@ -24,7 +24,7 @@ from orchestrator.stages import caption, describe, index, text_thresholds
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.embed_views import RENDERER, encoded_views, recipe_of, shares_encoder, splits_as_they_are
 from orchestrator.stages.encoded import Encoded, encoded_images, encoded_texts
-from orchestrator.stages.texts import class_texts, texts_in, texts_of, vectors_of_groups
+from orchestrator.stages.texts import class_texts, domain_texts, texts_in, texts_of, vectors_of_groups
 from orchestrator.teachers import BothTowers, text_identity
 from orchestrator.teachers.encoder import EMBEDDING
 
@@ -44,6 +44,7 @@ def plan(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
     settings = {
         "texts": {name: text.identity() for name, text in experiment.texts.items()},
         "class_text": experiment.class_text and experiment.class_text.identity(),
+        "domain_texts": list(experiment.domain_texts),
         "text_encoder": text_identity(experiment.text_encoder),
         "image_teacher": teacher and {**teacher.identity(), "logit_scale": scale},
     }
@@ -84,6 +85,12 @@ def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
             classes = encoded_texts(context, teacher, texts_in(of_classes) or [""])
             arrays["classes"] = classes.array(folder, embeddings.CLASSES, EMBEDDING)
             write_table(folder / embeddings.CLASSES, classes.table.select(["text", KEY]))
+        domains: Encoded | None = None
+        of_domains = domain_texts(data.classes, experiment.domain_texts)
+        if isinstance(teacher, BothTowers) and of_domains:
+            domains = encoded_texts(context, teacher, texts_in(of_domains))
+            arrays["domains"] = domains.array(folder, embeddings.DOMAINS, EMBEDDING)
+            write_table(folder / embeddings.DOMAINS, domains.table.select(["text", KEY]))
         # With one encoder for both, one pool of actors embeds the class texts too.
         shared = shares_encoder(experiment)
         counts: Counts = {
@@ -96,6 +103,8 @@ def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
             context.feedback.event("embed", f"{cut:,} of {len(unique):,} texts exceed {limit} and were cut")
         if classes is not None and not shared:
             classes.make_missing(context)
+        if domains is not None:
+            domains.make_missing(context)
         told = {"text_encoder": texts.info}
         scale = 0.0
         if teacher is not None:
@@ -127,6 +136,8 @@ def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
         _write_groups(made, "texts", groups or [("",)])
         if classes is not None:
             _write_groups(made, "classes", of_classes)
+        if domains is not None:
+            _write_groups(made, "domains", of_domains)
         counts |= text_thresholds.apply(context, folder, data, captions)
         return counts, {} if classes is None else _teacher_accuracy(data, made)
 

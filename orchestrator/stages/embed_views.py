@@ -16,15 +16,17 @@ from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.artifacts.teacher_store import KEY, row_key, row_keys
 from orchestrator.config.execution import ActorPoolSettings
 from orchestrator.config.experiment import Experiment
+from orchestrator.datasets.framing import Framing
 from orchestrator.executors.pay_once import Row, TeacherFunction
 from orchestrator.stages.context import Context
 from orchestrator.stages.encoded import Encoded, EncodingFunction, ImageWorker, Items
 from orchestrator.stages.image_rows import ADDRESS, by_image
 from orchestrator.stages.teacher_rows import open_store
 from orchestrator.teachers import BothTowers, ImageEncoderSettings, text_identity
-from orchestrator.training.settings import TeacherViews
+from orchestrator.training.draws import image_keys
 from orchestrator.training.teacher_views import parameters_of, render_for_teacher, teacher_frame
-from orchestrator.training.views import ViewParameters, image_keys
+from orchestrator.training.view_settings import TeacherViews
+from orchestrator.training.views import parameters_of_names
 from orchestrator.vocabulary import SPLIT_TRAIN, SPLITS
 
 RENDERER = 1  # raise it when the same parameters come to mean another picture
@@ -45,6 +47,7 @@ def recipe_of(experiment: Experiment, data_seed: int | None = None) -> TeacherVi
         num_views=experiment.image_teacher_views,
         views=experiment.training.views,
         image_size=experiment.image_size,
+        framing=experiment.framing,
         data_seed=experiment.training.data_seed if data_seed is None else data_seed,
     )
 
@@ -64,6 +67,16 @@ def splits_as_they_are(experiment: Experiment) -> list[str]:
     return [split for split in SPLITS if not (left_out and split == SPLIT_TRAIN)]
 
 
+def named(framing: Framing, parameters: str) -> str:
+    """A view's name: what it is cut of, where that is not the usual crop, and its parameters."""
+    return parameters if framing == "crop" else f"{framing}|{parameters}"
+
+
+def framing_of(view: str) -> tuple[Framing, str]:
+    """The inverse of `named`."""
+    return ("stretch", view.removeprefix("stretch|")) if view.startswith("stretch|") else ("crop", view)
+
+
 class ViewFunction:
     """See `TeacherFunction`: an item is an image, decoded once, with the views that are wanted of it.
 
@@ -76,12 +89,12 @@ class ViewFunction:
 
     def prepare(self, row: Row) -> Any:
         """The frame of the decoded image."""
-        return teacher_frame(self._images.prepare(row))
+        return teacher_frame(self._images.prepare(row), framing_of(row[VIEW][0])[0])
 
     def compute(self, items: Sequence[tuple[Row, Any]]) -> list[list[Any]]:
         """The outputs of each view of each image, all in one forward pass."""
         views = [
-            (row, render_for_teacher(frame, ViewParameters.of_names([row[VIEW][position]])))
+            (row, render_for_teacher(frame, parameters_of_names([framing_of(row[VIEW][position])[1]])))
             for row, frame in items
             for position in row["positions"]
         ]
@@ -156,7 +169,7 @@ def rows_of_views(recipe: TeacherViews, teacher: str, images: pa.Table) -> Itera
         part = images.select(["image_id", "split", *ADDRESS]).slice(start, CHUNK_IMAGES)
         keys = image_keys(part["image_id"].to_pylist())
         by_view = [parameters_of(recipe, keys, view).names() for view in range(count)]
-        views = [name for names in zip(*by_view, strict=True) for name in names]
+        views = [named(recipe.framing, name) for names in zip(*by_view, strict=True) for name in names]
         rows = part.take(pa.array(np.repeat(np.arange(part.num_rows), count)))
         found = row_keys(seed, rows["content_hash"].to_pylist(), views)
         yield (

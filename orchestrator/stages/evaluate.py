@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from orchestrator import vocabulary
 from orchestrator.artifacts.manifest import read_manifest
@@ -16,8 +15,7 @@ from orchestrator.artifacts.storage import write_json
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
-from orchestrator.students import StudentSettings
-from orchestrator.training.run import STUDENT
+from orchestrator.training.student_file import STUDENT
 
 EVALUATION = "evaluation.json"
 
@@ -52,19 +50,16 @@ def evaluate_student(
 
     The network is the one the student's own plan names: a sweep's best values may have changed its arm's.
     """
-    from safetensors.torch import load_file
-
-    from orchestrator.evaluation.predict import count_correct
+    from orchestrator.evaluation.predict import count_correct, images_of
     from orchestrator.training.data import load_split
+    from orchestrator.training.student_file import load_student
 
     shards = parents["shard"].folder
     train, data = load_split(shards, vocabulary.SPLIT_TRAIN), load_split(shards, vocabulary.SPLIT_REPORT)
     num_classes = index.num_classes(parents["index"])
-    settings: Any = TypeAdapter(StudentSettings).validate_python(student.settings["student"])
-    model = settings.build(num_classes)
-    model.load_state_dict(load_file(student.folder / STUDENT))
     counts = np.bincount(train.labels, minlength=num_classes)
-    correct, total = count_correct(model, data.pixels, data.labels, num_classes)
+    model = load_student(student.folder / STUDENT)
+    correct, total = count_correct(model, images_of(data.pixels), data.labels, num_classes)
     accuracies = shot_accuracy(correct, total, counts)
     per_class = {"correct": correct.tolist(), "total": total.tolist(), "train_count": counts.tolist()}
     found = {"metrics": accuracies, **per_class}

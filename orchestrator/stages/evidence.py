@@ -63,7 +63,12 @@ def cells(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], se
                 context.experiment, arm, {"training.data_seed": seed, "training.init_seed": seed}
             )
             settings = train_settings(
-                experiment.student, experiment.adaptor, experiment.losses, experiment.training, experiment.text_sources
+                experiment.student,
+                experiment.adaptor,
+                experiment.losses,
+                experiment.training,
+                experiment.text_sources,
+                experiment.image_size,
             )
             folder = context.folder / "cells" / arm / f"seed-{seed}"
             of_seed = _parents(context, parents, seed)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from orchestrator.artifacts.storage import write_atomically, write_table
-from orchestrator.datasets.framing import square
+from orchestrator.datasets.framing import Framing, square
 from orchestrator.datasets.index import decode_rgb, read_image_bytes
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
@@ -24,7 +24,7 @@ CHUNK = 512
 
 def plan(context: Context, parent: Plan) -> Plan:
     """The shards depend on the index and the image size."""
-    settings = {"image_size": context.experiment.image_size}
+    settings = {"image_size": context.experiment.stored_size, "framing": context.experiment.framing}
     return Plan("shard", context.folder / "shards", settings, {"index": parent.fingerprint}, is_view=True)
 
 
@@ -47,7 +47,7 @@ def make(context: Context, parent: Plan) -> Plan:
 
                 def write(temporary: Path, rows: list[dict[str, Any]] = rows) -> None:
                     nonlocal done
-                    side = context.experiment.image_size
+                    side, framing = context.experiment.stored_size, context.experiment.framing
                     shape = (len(rows), side, side, 3)
                     if not rows:
                         with temporary.open("wb") as stream:
@@ -56,7 +56,7 @@ def make(context: Context, parent: Plan) -> Plan:
                     pixels = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
                     for start in range(0, len(rows), CHUNK):
                         part = rows[start : start + CHUNK]
-                        for offset, image in enumerate(threads.map(lambda row: fit(row, side), part)):
+                        for offset, image in enumerate(threads.map(lambda row: fit(row, side, framing), part)):
                             pixels[start + offset] = image
                         done += len(part)
                         advance(done)
@@ -70,6 +70,6 @@ def make(context: Context, parent: Plan) -> Plan:
     return planned
 
 
-def fit(row: Mapping[str, Any], side: int) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+def fit(row: Mapping[str, Any], side: int, framing: Framing) -> "np.ndarray[Any, np.dtype[np.uint8]]":
     """One image as [side, side, 3] uint8: see `square`."""
-    return square(decode_rgb(read_image_bytes(row["path"], row["offset"], row["size"])), side)
+    return square(decode_rgb(read_image_bytes(row["path"], row["offset"], row["size"])), side, framing)

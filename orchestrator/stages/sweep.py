@@ -31,7 +31,7 @@ def plan(context: Context, parents: Mapping[str, Plan]) -> Plan | None:
     check_space(space, arm)
     settings = {
         "space": space.model_dump(mode="json", exclude={"question", "expected", "cost"}),
-        "arm": train_settings(arm.student, arm.adaptor, arm.losses, arm.training, arm.text_sources),
+        "arm": train_settings(arm.student, arm.adaptor, arm.losses, arm.training, arm.text_sources, arm.image_size),
         "engine": context.execution.engine,
     }
     fingerprints = {name: parents[name].identity for name in ("shard", "embed")}

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from orchestrator.artifacts.fingerprint import digest_bytes
+from orchestrator.captioners.prompts import inject_class
 from orchestrator.captioners.texts import ClassTextSource, DrawnVector, Group, TextMaterial, TextSource
 from orchestrator.captioners.texts.caption import permuted
 
@@ -42,6 +43,11 @@ def class_texts(
         return settings.texts_of_classes(classes, descriptions)
     rows = zip(classes["name"].to_pylist(), classes["description"].to_pylist(), strict=True)
     return [(description or f"a photo of a {name}.",) for name, description in rows]
+
+
+def domain_texts(classes: pa.Table, templates: Sequence[str]) -> list[Group]:
+    """Each class's name in each template, a class's side by side: C * K groups of one text (RISE; methods 4)."""
+    return [(inject_class(template, name),) for name in classes["name"].to_pylist() for template in templates]
 
 
 def texts_in(groups: Iterable[Group | None]) -> list[str]:

@@ -20,7 +20,7 @@ def plan(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[
     """A student depends on shards, embeddings and its arm's settings, the sweep's best values included."""
     experiment = arm_experiment(context.experiment, arm, best)
     settings = train_settings(experiment.student, experiment.adaptor, experiment.losses, experiment.training,
-                              experiment.text_sources)  # fmt: skip
+                              experiment.text_sources, experiment.image_size)  # fmt: skip
     settings["num_workers"] = context.execution.training.num_workers
     return Plan("train", context.folder / "arms" / arm, settings, _fingerprints(parents), is_view=False)
 
@@ -38,6 +38,7 @@ def make_job(
         hot_copies=None if context.hot_copies is None else str(context.hot_copies),
         parents=_fingerprints(parents),
         num_classes=index.num_classes(parents["index"]),
+        image_size=experiment.image_size,
         text_sources=experiment.text_sources,
         student=experiment.student,
         adaptor=experiment.adaptor,

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
-from orchestrator.frozen import Frozen
+from orchestrator.students.adaptor import AdaptorSettings
+from orchestrator.students.context import StudentContext
+from orchestrator.students.heads import ImageStudentSettings
 
 if TYPE_CHECKING:
     from orchestrator.students.networks.timm_student import TimmStudent
 
 
-class TimmStudentSettings(Frozen):
+class TimmStudentSettings(ImageStudentSettings):
     """`name` as in `timm.list_models()`, for example resnet18 or vit_base_patch16_224.
 
     `pretrained` lets timm fetch its weights; `checkpoint` is a local .safetensors file of that model or of one of our
@@ -28,6 +30,9 @@ class TimmStudentSettings(Frozen):
     checkpoint: str | None = None
     in_chans: int = Field(default=3, ge=1)
     image_size: int | None = Field(default=None, ge=16)
+    global_pool: str | None = Field(
+        default=None, description="timm's name of the pooling (avg, token, ...); null: its own"
+    )
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 
     @field_validator("checkpoint")
@@ -37,10 +42,7 @@ class TimmStudentSettings(Frozen):
             raise ValueError("only .safetensors checkpoints are read (a pickle may run code); convert it first")
         return checkpoint
 
-    def build(self, num_classes: int) -> "TimmStudent":
-        from orchestrator.students.networks.timm_student import TimmStudent, create_backbone, load_checkpoint
+    def build(self, context: StudentContext, adaptor: AdaptorSettings | None = None) -> "TimmStudent":
+        from orchestrator.students.networks.timm_student import build_timm_student
 
-        student = TimmStudent(create_backbone(self, num_classes), self.name)
-        if self.checkpoint is not None:
-            load_checkpoint(student.backbone, self.checkpoint)
-        return student
+        return build_timm_student(self, context, adaptor or AdaptorSettings())

@@ -3,7 +3,7 @@
 Reads the `shards` and `embeddings` artifacts. Knows nothing of how they were made.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ import torch
 from orchestrator import vocabulary
 from orchestrator.artifacts.embeddings import TEXT_ROWS, Embeddings
 from orchestrator.artifacts.storage import read_table
-from orchestrator.teachers.encoder import EMBEDDING, LOGITS
-from orchestrator.training.settings import TeacherViews
+from orchestrator.teachers.encoder import EMBEDDING, FEATURE, LOGITS, TOKENS
+from orchestrator.training.draws import image_keys
 from orchestrator.training.teacher_views import LiveTeacher
-from orchestrator.training.views import image_keys
+from orchestrator.training.view_settings import TeacherViews
 
 Vectors = npt.NDArray[Any]
 
@@ -51,9 +51,11 @@ class TeacherData:
         image_vectors: unit teacher image embeddings: [N, D] of the images as they are, or, with `views`, [V * N, D] of
             V views of them (row `view * N + image`); or None.
         class_vectors: [C, e] unit embeddings of the class texts that make the teacher's class logits, or None.
+        domain_vectors: [C, K, e] embeddings of each class in K domains, or None.
         logit_scale: scale of cosines in the teacher's class logits.
         image_outputs: every output of the image teacher by name: rows of the images, or of views, in the same order.
         num_classes: of the data set; a teacher's own classifier is its class logits where it has so many classes.
+        grid: rows and columns of the image teacher's tokens, where they lie on a grid.
         views: what the views are that the teacher has seen; None: it saw the images as they are.
         live: computes the outputs of a view now, instead of reading what was kept.
     """
@@ -63,6 +65,8 @@ class TeacherData:
     image_vectors: Vectors | None
     class_vectors: Vectors | None
     logit_scale: float
+    domain_vectors: Vectors | None = None
+    grid: tuple[int, int] | None = None
     image_outputs: Mapping[str, Vectors] = field(default_factory=dict)
     num_classes: int | None = None
     views: TeacherViews | None = None
@@ -75,7 +79,7 @@ class TeacherData:
 
     def texts_only(self) -> "TeacherData":
         """The same without the image teacher, for losses that do not read it."""
-        return replace(self, image_vectors=None, class_vectors=None, image_outputs={}, views=None, live=None)
+        return replace(self, image_vectors=None, image_outputs={}, views=None, live=None)
 
     def image_rows(self, rows: npt.NDArray[np.int64], view: int) -> Mapping[str, Vectors]:
         """The image teacher's outputs of view `view` of these images, by name; those that a batch is made of."""
@@ -83,9 +87,27 @@ class TeacherData:
             return self.live(rows, view)
         at = rows if self.views is None else rows + view * len(self.text_ids)
         found = {} if self.image_vectors is None else {EMBEDDING: self.image_vectors[at]}
-        if (logits := self.image_outputs.get(LOGITS)) is not None and self.class_vectors is None:
-            found[LOGITS] = logits[at]
+        for name in (LOGITS, FEATURE, TOKENS):
+            if name in self.image_outputs and not (name == LOGITS and self.class_vectors is not None):
+                found[name] = self.image_outputs[name][at]
         return found
+
+    def only(self, wanted: Set[str]) -> "TeacherData":
+        """The same without the large outputs that no loss reads."""
+        large = {FEATURE: vocabulary.TEACHER_FEATURE, TOKENS: vocabulary.TEACHER_MAP}
+        kept = {name: one for name, one in self.image_outputs.items() if name not in large or large[name] in wanted}
+        return replace(self, image_outputs=kept)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Widths by the names of the contexts' attributes; 0 for what is not there."""
+        tokens, feature = self.image_outputs.get(TOKENS), self.image_outputs.get(FEATURE)
+        return {
+            "text_dim": self.text_vectors.shape[1],
+            "teacher_dim": 0 if self.image_vectors is None else self.image_vectors.shape[1],
+            "teacher_feature_dim": 0 if feature is None else feature.shape[1],
+            "teacher_map_dim": 0 if tokens is None or self.grid is None else tokens.shape[2],
+        }
 
     def inputs(self, rows: npt.NDArray[np.int64], view: int) -> dict[str, torch.Tensor]:
         """The teacher's part of a batch of view `view` of these images, by vocabulary name."""
@@ -105,7 +127,21 @@ class TeacherData:
                 batch[vocabulary.TEACHER_LOGITS] = self.logit_scale * image @ classes.T
             elif (logits := outputs.get(LOGITS)) is not None and logits.shape[1] == self.num_classes:
                 batch[vocabulary.TEACHER_LOGITS] = torch.from_numpy(logits.astype(np.float32))
+        if FEATURE in outputs:
+            batch[vocabulary.TEACHER_FEATURE] = torch.from_numpy(outputs[FEATURE].astype(np.float32))
+        if TOKENS in outputs and self.grid is not None:
+            on_grid = torch.from_numpy(outputs[TOKENS][:, -self.grid[0] * self.grid[1] :].astype(np.float32))
+            batch[vocabulary.TEACHER_MAP] = on_grid.transpose(1, 2).unflatten(2, self.grid)
         return batch
+
+    def constants(self, num_trained: int) -> dict[str, torch.Tensor]:
+        """What the run supplies whatever the images are: class and domain texts of the first `num_trained` classes."""
+        found = {vocabulary.CLASS_TEXT: self.class_vectors, vocabulary.DOMAIN_TEXT: self.domain_vectors}
+        return {
+            name: torch.from_numpy(np.array(vectors[:num_trained], np.float32))
+            for name, vectors in found.items()
+            if vectors is not None
+        }
 
 
 def load_teacher(
@@ -122,6 +158,8 @@ def load_teacher(
     prefix = f"images/{vocabulary.SPLIT_TRAIN}/" if embeddings.header.views is None else "views/"
     names = [name for name in embeddings.header.arrays if name.startswith(prefix)]
     outputs = {name.removeprefix(prefix): embeddings.open(name).array for name in names}
+    domains = embeddings.vectors("domains")
+    grid = embeddings.header.encoders.get("image_teacher", {}).get("grid")
     text_vectors = embeddings.vectors("texts")
     assert text_vectors is not None, "the embed stage always makes texts"
     return TeacherData(
@@ -130,6 +168,8 @@ def load_teacher(
         image_vectors=outputs.get(EMBEDDING),
         class_vectors=embeddings.vectors("classes"),
         logit_scale=embeddings.header.logit_scale,
+        domain_vectors=None if domains is None else domains.reshape(num_classes or 1, -1, domains.shape[1]),
+        grid=None if grid is None else (int(grid[0]), int(grid[1])),
         image_outputs=outputs,
         num_classes=num_classes,
         views=None if embeddings.header.views is None else TeacherViews.model_validate(embeddings.header.views),

@@ -5,6 +5,7 @@ iterate. Reads and writes nothing; knows nothing of files, drivers or tracking.
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,11 +16,15 @@ from torch import Tensor, nn
 
 from orchestrator import distributed, vocabulary
 from orchestrator.errors import NonFiniteLossError
+from orchestrator.students.networks.student import IMAGE
 from orchestrator.training import order
 from orchestrator.training.data import SplitData, TeacherData
-from orchestrator.training.model import IMAGE, DistillationModel
+from orchestrator.training.gradients import gradient_report
+from orchestrator.training.mixing import check_mixing, mix
+from orchestrator.training.model import MORE_VIEWS, DistillationModel
 from orchestrator.training.optimizer import build_optimizer, learning_rate_factor
 from orchestrator.training.settings import TrainingSettings
+from orchestrator.training.view_settings import AugmentedViews, ViewSettings
 from orchestrator.training.views import draw_views, view_id
 
 
@@ -47,6 +52,9 @@ class Trainer:
         settings: schedule, optimiser, views, seeds.
         images: the training split.
         teacher: the teacher's rows for it, or None when no loss reads any.
+        image_size: side of the student's views, pixels; None: that of the stored images.
+        num_classes: of the classifier and of mixed targets; None: one more than the largest label.
+        num_seen_classes: labels from here on are those of unseen classes, the support of few-shot training.
         parallel: the DDP wrapper around `model`, or None in one process.
     """
 
@@ -58,27 +66,59 @@ class Trainer:
         teacher: TeacherData | None,
         *,
         device: torch.device,
+        image_size: int | None = None,
+        num_classes: int | None = None,
+        num_seen_classes: int | None = None,
         parallel: nn.Module | None = None,
     ) -> None:
         self.model, self.settings, self.images, self.teacher = model, settings, images, teacher
         self.device, self._forward = device, parallel or model
+        self.image_size = image_size
+        self.num_classes = num_classes or int(images.labels.max()) + 1
         self.optimizer = build_optimizer(settings.optimizer, model)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
-        self.batches_per_epoch = order.num_batches(len(images.labels), settings.batch_size)
+        self.order = order.Order(
+            images.labels, settings.batch_size, settings.data_seed, settings.sampler, settings.passes_per_epoch,
+            num_seen_classes,
+        )  # fmt: skip
+        self.batches_per_epoch = self.order.batches_per_epoch
         self.num_steps = self.batches_per_epoch * settings.epochs
         self.step_index = 0
+        constants = {} if teacher is None else teacher.constants(int(images.labels.max()) + 1)
+        self._constants = {name: tensor.to(device) for name, tensor in constants.items()}
+        check_mixing(model, settings)
 
-    def make_batch(self, rows: order.Indices, epoch: int) -> dict[str, Tensor]:
-        """The batch of these images: the views of `epoch`, labels, and the teacher's rows for those views."""
-        view = view_id(epoch, num_views=self.teacher.num_views if self.teacher is not None else 0)
-        in_order = np.sort(rows)  # memory-mapped reads in file order, then back to the drawn order
-        back = np.searchsorted(in_order, rows)
+    def make_batch(self, rows: order.Indices, place: order.Place) -> dict[str, Tensor]:
+        """The batch of these images: the views that `place` shows, labels, and the teacher's rows for view 1."""
+        settings, num_kept = self.settings, self.teacher.num_views if self.teacher is not None else 0
+        view = view_id(place.pass_index, num_views=num_kept)
+        in_order, back = np.unique(rows, return_inverse=True)  # memory-mapped reads in file order, then the drawn order
         pixels = self.images.pixels[in_order][back]
-        seen = draw_views(pixels, self.images.keys[rows], self.settings.views, self.settings.data_seed, view)
-        batch = {IMAGE: seen, vocabulary.LABEL: torch.from_numpy(self.images.labels[rows])}
+        keys = self.images.keys[rows]
+
+        def draw(recipe: ViewSettings, number: int) -> Tensor:
+            shared = isinstance(recipe, AugmentedViews) and recipe.shared_draw
+            drawn = np.full_like(keys, place.index) if shared else keys
+            return draw_views(pixels, drawn, recipe, settings.data_seed, number, self.image_size)
+
+        batch = {IMAGE: draw(settings.views, view), vocabulary.LABEL: torch.from_numpy(self.images.labels[rows])}
+        if settings.more_views:
+            slots = enumerate(settings.more_views, start=1)
+            views = [draw(recipe, view_id(place.pass_index, slot=slot)) for slot, recipe in slots]
+            batch[MORE_VIEWS] = torch.stack(views, dim=1)
+        batch[vocabulary.IMAGE_ROW] = torch.from_numpy(np.ascontiguousarray(rows))
         if self.teacher is not None:
             batch |= self.teacher.inputs(rows, view)
-        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        if settings.mixing is not None:
+            first_row = place.index * settings.batch_size + distributed.rank() * len(rows)
+            batch = mix(
+                batch, settings.mixing, self.num_classes, data_seed=settings.data_seed, pass_index=place.pass_index,
+                first_row=first_row,
+            )  # fmt: skip
+        return {
+            **{name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()},
+            **self._constants,
+        }
 
     def step(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:
         """One optimiser step; returns the detached parts of the loss, `loss` being the total.
@@ -89,6 +129,9 @@ class Trainer:
         factor = learning_rate_factor(self.step_index, self.num_steps, self.settings.schedule)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
+        objective, every = self.model.objective, self.settings.gradient_report_every_steps
+        objective.set_progress(self.step_index / self.num_steps)
+        objective.keep_terms = every is not None and self.step_index % every == 0
         total, parts = self._forward(batch)
         if not bool(torch.isfinite(total)):
             shown = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
@@ -98,6 +141,8 @@ class Trainer:
                 expected="a finite loss",
                 remedy="lower training.optimizer.learning_rate, or set training.gradient_clip_norm",
             )
+        if objective.keep_terms:
+            parts |= gradient_report(objective.terms, self.model.student)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         if self.settings.gradient_clip_norm is not None:
@@ -109,28 +154,30 @@ class Trainer:
 
     def epochs(self) -> Iterator[Progress]:
         """Train from where the state stands to the last epoch, yielding after each."""
-        settings = self.settings
         while self.step_index < self.num_steps:
             epoch, first = divmod(self.step_index, self.batches_per_epoch)
             self.model.train()
+            if first == 0:
+                self.model.start_epoch(epoch)
             sums: dict[str, Tensor] = {}
+            counted: Counter[str] = Counter()
             waited, started, num_steps, num_images = 0.0, time.perf_counter(), 0, 0
-            share = order.batches(
-                len(self.images.labels), settings.batch_size, settings.data_seed, epoch,
-                first=first, rank=distributed.rank(), num_workers=distributed.world_size(),
-            )  # fmt: skip
-            for rows in share:
+            share = self.order.batches(
+                epoch, first=first, rank=distributed.rank(), num_workers=distributed.world_size()
+            )
+            for place, rows in share:
                 before = time.perf_counter()
-                batch = self.make_batch(rows, epoch)
+                batch = self.make_batch(rows, place)
                 waited += time.perf_counter() - before
                 for name, value in self.step(batch, rows).items():
                     sums[name] = sums[name] + value if name in sums else value.clone()
+                    counted[name] += 1
                 num_steps, num_images = num_steps + 1, num_images + len(rows)
             seconds = time.perf_counter() - started
-            metrics = {f"train/{name}": float(value) / num_steps for name, value in sums.items()}
+            metrics = {f"train/{name}": float(value) / counted[name] for name, value in sums.items()}
             metrics["speed/images_per_s"] = num_images * distributed.world_size() / seconds
             metrics["speed/data_wait_fraction"] = waited / seconds
-            yield Progress(epoch + 1, settings.epochs, self.step_index, metrics)
+            yield Progress(epoch + 1, self.settings.epochs, self.step_index, metrics)
 
     def state(self) -> dict[str, Any]:
         """Everything a resume needs; views and order are functions of the step, so no other random state matters."""

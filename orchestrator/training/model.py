@@ -3,41 +3,109 @@
 Reads and writes nothing. Knows nothing of data or of drivers.
 """
 
+import copy
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
-from orchestrator import vocabulary
+from orchestrator import vocabulary as v
 from orchestrator.losses.objective import Objective
+from orchestrator.students.networks.student import IMAGE, Student
 
-IMAGE = "image"  # [N, 3, S, S] float32: the view, the model's own input rather than a loss's
+MORE_VIEWS = "more_views"  # [N, V - 1, 3, S, S] float32: views 2 and later of the images
 
 
 class DistillationModel(nn.Module):
-    """Student, adaptor (only when a loss reads its output) and objective.
+    """Student, adaptor (only when a loss reads its output), the student's momentum copy (likewise), and objective.
+
+    Heads whose output no loss reads are not trained: they keep their start values.
 
     Args:
-        student: images [N, 3, S, S] -> (logits [N, C], feature [N, d]).
-        adaptor: feature [N, d] -> text prediction [N, e]; dropped after training (VLM-KD, section 2.3).
+        student: see `Student`.
+        adaptor: feature [N, d] -> text prediction [N, e] or [N, Q, e]; dropped after training (VLM-KD, section 2.3).
+            None where the student makes the text prediction itself.
         objective: the composed losses.
     """
 
-    def __init__(self, student: nn.Module, adaptor: nn.Module, objective: Objective) -> None:
+    def __init__(self, student: Student, adaptor: nn.Module | None, objective: Objective) -> None:
         super().__init__()
         self.student = student
         self.objective = objective
-        self.adaptor = adaptor if vocabulary.TEXT_PREDICTION in objective.required_inputs() else None
+        reads = objective.required_inputs()
+        self.adaptor = adaptor if v.TEXT_PREDICTION in reads else None
+        self.momentum_student: Student | None = None
+        if v.KEY_FEATURE in reads:
+            self.momentum_student = copy.deepcopy(student).requires_grad_(False)
+        self.key_momentum = objective.key_momentum()
+        for output, head in student.heads().items():
+            read_as = {output, v.VIEW_LOGITS} if output == v.STUDENT_LOGITS else {output}
+            if not reads & read_as:
+                head.requires_grad_(False)
+        self._stacks = [(of, name) for name, of in STACKED.items() if name in reads]
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss (scalar) and its detached parts by name."""
-        logits, feature = self.student(batch[IMAGE])
-        inputs = {**batch, vocabulary.STUDENT_LOGITS: logits, vocabulary.STUDENT_FEATURE: feature}
-        if self.adaptor is not None:
-            inputs[vocabulary.TEXT_PREDICTION] = self.adaptor(feature)
+        inputs = self.inputs(batch)
         total, parts = self.objective(inputs)
-        return total, {**parts, "accuracy": (logits.argmax(1) == batch[vocabulary.LABEL]).float().mean().detach()}
+        with torch.no_grad():
+            guess = predicted(inputs)
+            if guess is not None and v.LABEL in inputs:
+                parts["accuracy"] = (guess == inputs[v.LABEL]).float().mean()
+        return total, parts
+
+    def inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The batch with what student, adaptor and momentum copy make of it."""
+        inputs = {name: tensor for name, tensor in batch.items() if name not in (IMAGE, MORE_VIEWS)}
+        read = [batch[name] for name in self.student.reads]
+        more = batch.get(MORE_VIEWS)
+        if more is None or self.student.reads != (IMAGE,):
+            made = self.student(*read)
+            for of, name in self._stacks:
+                inputs[name] = made[of][:, None]
+        else:  # one pass over all views, as the official codes do: BatchNorm sees them together
+            num_rows, num_views = len(read[0]), 1 + more.shape[1]
+            together = torch.cat([read[0], *more.unbind(1)]).contiguous(memory_format=torch.channels_last)
+            all_views = self.student(together)
+            made = {name: tensor[:num_rows] for name, tensor in all_views.items()}
+            for of, name in self._stacks:
+                inputs[name] = all_views[of].unflatten(0, (num_views, num_rows)).transpose(0, 1)
+        inputs |= made
+        if self.adaptor is not None:
+            inputs[v.TEXT_PREDICTION] = self.adaptor(made[v.STUDENT_FEATURE])
+        if self.momentum_student is not None and more is not None:
+            inputs[v.KEY_FEATURE] = self._keys(more[:, 0])
+        return inputs
+
+    @torch.no_grad()
+    def _keys(self, images: Tensor) -> Tensor:
+        """Features of view 2 by the momentum copy, which first moves towards the student (PaCo; methods 3.2)."""
+        assert self.momentum_student is not None
+        assert self.key_momentum is not None
+        if self.training:
+            for slow, fast in zip(self.momentum_student.parameters(), self.student.parameters(), strict=True):
+                slow.lerp_(fast.detach(), 1 - self.key_momentum)
+        feature: Tensor = self.momentum_student(images)[v.STUDENT_FEATURE]
+        return feature
+
+    def start_epoch(self, epoch: int) -> None:
+        """Tell the losses that an epoch begins (0-based)."""
+        for loss in self.objective.losses.values():
+            loss.start_epoch(epoch)  # type: ignore[operator]
 
     def after_step(self) -> None:
         """Let losses clamp what they learn (a temperature's scale) after an optimiser step."""
         for loss in self.objective.losses.values():
             loss.after_step()  # type: ignore[operator]
+
+
+STACKED = {v.VIEW_FEATURE: v.STUDENT_FEATURE, v.VIEW_LOGITS: v.STUDENT_LOGITS}
+
+
+def predicted(inputs: Mapping[str, Tensor]) -> Tensor | None:
+    """[N] the class of each image: by the logits, else by cosine to the class texts; None where there is neither."""
+    if v.STUDENT_LOGITS in inputs:
+        return inputs[v.STUDENT_LOGITS].argmax(1)
+    if v.STUDENT_EMBEDDING in inputs and v.CLASS_TEXT in inputs:
+        return (inputs[v.STUDENT_EMBEDDING].float() @ inputs[v.CLASS_TEXT].float().T).argmax(1)
+    return None

@@ -10,15 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from orchestrator import distributed, vocabulary
 from orchestrator.artifacts.fingerprint import fingerprint
-from orchestrator.artifacts.storage import read_json, write_atomically, write_json
+from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.errors import ConfigError
-from orchestrator.evaluation.predict import count_correct
-from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.frozen import Frozen
 from orchestrator.losses import LossSettings
 from orchestrator.losses.context import LossContext
@@ -28,14 +25,20 @@ from orchestrator.students.adaptor import AdaptorSettings
 from orchestrator.tracking.spool import SpoolTracker
 from orchestrator.tracking.tracker import NullTracker, Tracker
 from orchestrator.training.checkpoint import Checkpoints
-from orchestrator.training.data import SplitData, load_split, load_teacher
+from orchestrator.training.data import TeacherData, load_split, load_teacher
+from orchestrator.training.judge import Judge
 from orchestrator.training.loop import Progress, Trainer
-from orchestrator.training.model import DistillationModel
-from orchestrator.training.settings import TeacherViews, TrainingSettings
+from orchestrator.training.model import STACKED, DistillationModel
+from orchestrator.training.order import Place
+from orchestrator.training.settings import TrainingSettings
+from orchestrator.training.student_file import STUDENT, context_of, save_student, student_name
+from orchestrator.training.view_settings import TeacherViews
 
-IMAGE_TEACHER_INPUTS = frozenset({vocabulary.TEACHER_IMAGE, vocabulary.TEACHER_LOGITS})
-TEACHER_INPUTS = IMAGE_TEACHER_INPUTS | {vocabulary.TEXT, vocabulary.TEXT_ID}
-HISTORY, STUDENT, RESULT, PROGRESS = "history.json", "student.safetensors", "result.json", "progress.json"
+IMAGE_TEACHER_INPUTS = frozenset(
+    {vocabulary.TEACHER_IMAGE, vocabulary.TEACHER_LOGITS, vocabulary.TEACHER_FEATURE, vocabulary.TEACHER_MAP}
+)
+TEACHER_INPUTS = IMAGE_TEACHER_INPUTS | vocabulary.OF_RUN | {vocabulary.TEXT, vocabulary.TEXT_ID}
+HISTORY, RESULT, PROGRESS = "history.json", "result.json", "progress.json"
 
 
 class TrainingJob(Frozen):
@@ -46,6 +49,8 @@ class TrainingJob(Frozen):
         folder: where checkpoints and the student go (shared storage when there are many nodes).
         shards, embeddings: the artifacts' folders; `parents` are their fingerprints.
         hot_copies: the node's folder for memory-mapped copies of teacher rows; None = beside the artifact.
+        num_classes, num_seen_classes: of the data set; unseen classes come after the seen ones (None: all are seen).
+        image_size: side of the student's views, pixels.
         text_sources: names of the text sources the text loss reads, in order (Q of them).
     """
 
@@ -56,6 +61,8 @@ class TrainingJob(Frozen):
     hot_copies: str | None = None
     parents: dict[str, str]
     num_classes: int
+    num_seen_classes: int | None = None
+    image_size: int
     text_sources: tuple[str, ...]
     student: StudentSettings
     adaptor: AdaptorSettings
@@ -65,7 +72,9 @@ class TrainingJob(Frozen):
 
     def settings(self) -> dict[str, Any]:
         """What determines the student, as plain JSON."""
-        return train_settings(self.student, self.adaptor, self.losses, self.training, self.text_sources)
+        return train_settings(
+            self.student, self.adaptor, self.losses, self.training, self.text_sources, self.image_size
+        )
 
     def identity(self) -> str:
         """Fingerprint of settings and parents."""
@@ -82,6 +91,7 @@ def train_settings(
     losses: Mapping[str, LossSettings],
     training: TrainingSettings,
     text_sources: Sequence[str],
+    image_size: int,
 ) -> dict[str, Any]:
     """The settings that determine a student, as plain JSON."""
     return {
@@ -90,24 +100,41 @@ def train_settings(
         "losses": {name: loss.model_dump(mode="json") for name, loss in losses.items()},
         "training": training.model_dump(mode="json"),
         "text_sources": list(text_sources),
+        "image_size": image_size,
     }
 
 
-def build_model(job: TrainingJob, class_count: tuple[int, ...], text_dim: int, teacher_dim: int) -> DistillationModel:
-    """The model of a job with weights drawn from its `init_seed`."""
+def build_model(
+    job: TrainingJob,
+    class_count: tuple[int, ...],
+    dims: Mapping[str, int],
+    *,
+    num_images: int = 0,
+    num_domains: int = 0,
+) -> DistillationModel:
+    """The model of a job with weights drawn from its `init_seed`.
+
+    Args:
+        dims: widths of the teacher's outputs by the contexts' attributes (`TeacherData.dims`).
+    """
     torch.manual_seed(job.training.init_seed)
-    student = job.student.build(job.num_classes)
-    feature_dim = int(student.feature_dim)
+    sizes = {"num_classes": job.num_classes, "num_texts": len(job.text_sources), **dims}
+    student = job.student.build(context_of(job, dims), job.adaptor)
+    adaptor: nn.Module | None = None
+    if getattr(student, "adaptor", None) is None and student.feature_dim:
+        adaptor = job.adaptor.build(student.feature_dim, dims["text_dim"], max(1, len(job.text_sources)))
     context = LossContext(
         class_count=class_count,
-        feature_dim=feature_dim,
-        text_dim=text_dim,
-        teacher_dim=teacher_dim,
-        num_texts=len(job.text_sources),
-        num_classes=job.num_classes,
+        feature_dim=student.feature_dim,
+        map_dim=student.map_dim,
+        embedding_dim=student.embedding_dim,
+        num_images=num_images,
+        batch_size=job.training.batch_size,
+        num_views=1 + len(job.training.more_views),
+        num_domains=num_domains,
+        **sizes,
     )
-    adaptor = job.adaptor.build(feature_dim, text_dim)
-    objective = Objective.build(job.losses, context)
+    objective = Objective.build(job.losses, context, job.training.loss_schedules)
     model = DistillationModel(student, adaptor, objective)
     return model.to(memory_format=torch.channels_last)
 
@@ -128,24 +155,31 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     counts = np.bincount(images.labels, minlength=job.num_classes)
     hot_copies = Path(job.hot_copies) if job.hot_copies else None
     teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
-    text_dim = teacher.text_vectors.shape[1]
-    teacher_dim = 0 if teacher.image_vectors is None else teacher.image_vectors.shape[1]
-    model = build_model(job, tuple(int(n) for n in counts), text_dim, teacher_dim).to(device)
-    reads = model.objective.required_inputs()
+    num_domains = 0 if teacher.domain_vectors is None else teacher.domain_vectors.shape[1]
+    model = build_model(
+        job, tuple(int(n) for n in counts), teacher.dims, num_images=len(images.labels), num_domains=num_domains
+    )
+    reads = model.objective.required_inputs() | set(model.student.reads)
+    _start_from_class_texts(model, teacher, job.num_classes)
+    model = model.to(device)
+    class_text = teacher.constants(job.num_seen_classes or job.num_classes).get(vocabulary.CLASS_TEXT)
+    teacher = teacher.only(reads)
     if not reads & IMAGE_TEACHER_INPUTS:
         teacher = teacher.texts_only()
     elif teacher.views is not None:
-        _check_views(job, teacher.views, images)
+        _check_views(job, teacher.views)
     wrapped: nn.Module | None = None
     if parallel:
         wrapped = nn.parallel.DistributedDataParallel(
             model, device_ids=[device.index] if device.type == "cuda" else None
         )
     trainer = Trainer(
-        model, job.training, images, teacher if reads & TEACHER_INPUTS else None, device=device, parallel=wrapped
-    )
-    first = trainer.make_batch(np.arange(min(2, len(images.labels))), 0)
-    model.objective.check({*first, vocabulary.STUDENT_LOGITS, vocabulary.STUDENT_FEATURE, vocabulary.TEXT_PREDICTION})
+        model, job.training, images, teacher if reads & TEACHER_INPUTS else None, device=device, parallel=wrapped,
+        image_size=job.image_size, num_classes=job.num_classes, num_seen_classes=job.num_seen_classes,
+    )  # fmt: skip
+    supplied = set(trainer.make_batch(np.arange(min(2, len(images.labels))), Place(0, 0)))
+    model.objective.check(supplied | made_by(model, with_views=bool(job.training.more_views)))
+    judge = Judge(model.student, select, counts, image_size=job.image_size, class_text=class_text)
 
     checkpoints = Checkpoints(folder / "checkpoints", job.identity())
     history: list[dict[str, float]] = []
@@ -161,30 +195,56 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         metrics = dict(progress.metrics)
         last = progress.epoch == progress.num_epochs
         if last or progress.epoch % job.training.evaluate_every_epochs == 0:
-            metrics |= _evaluate(model, select, job.num_classes, counts)
+            metrics |= judge()
         history.append({"epoch": float(progress.epoch), **metrics})
         tracker.log_metrics(job.run_key, metrics, progress.epoch)
+        left = progress.num_epochs - progress.epoch
+        if leader and 0 < left < job.training.keep_last_epochs:
+            save_student(model.student, job, folder / student_name(progress.epoch), teacher.dims)
         if leader and (last or progress.epoch % job.training.checkpoint_every_epochs == 0):
             checkpoints.save(progress.step, {**trainer.state(), "history": history})
         if leader:
             write_json(folder / PROGRESS, {"epoch": progress.epoch, "num_epochs": progress.num_epochs, **metrics})
         yield Progress(progress.epoch, progress.num_epochs, progress.step, metrics)
-    result = _evaluate(model, select, job.num_classes, counts)
+    result = judge()
     if leader:
-        _write_student(model, folder / STUDENT)
+        save_student(model.student, job, folder / STUDENT, teacher.dims)
         write_json(folder / HISTORY, history)
         write_json(folder / RESULT, {"metrics": result, "epochs": job.training.epochs})
         tracker.log_metrics(job.run_key, result, job.training.epochs)
     distributed.barrier()
 
 
-def _check_views(job: TrainingJob, kept: TeacherViews, images: SplitData) -> None:
+def made_by(model: DistillationModel, *, with_views: bool) -> set[str]:
+    """What losses may read of a student besides the batch, by vocabulary name."""
+    made = set(model.student.makes())
+    if model.adaptor is not None:
+        made.add(vocabulary.TEXT_PREDICTION)
+    if with_views:
+        made |= {vocabulary.KEY_FEATURE, *(name for name, of in STACKED.items() if of in made)}
+    return made
+
+
+def _start_from_class_texts(model: DistillationModel, teacher: TeacherData, num_classes: int) -> None:
+    """Give the classifier its start values, where they are to be the class texts."""
+    if getattr(model.student, "classifier_start", "random") != "class_texts":
+        return
+    class_text = teacher.constants(num_classes).get(vocabulary.CLASS_TEXT)
+    if class_text is None:
+        raise ConfigError(
+            "student.classifier.start is class_texts, and there are none",
+            remedy="set an image teacher that encodes texts too, or start: random",
+        )
+    model.student.start_from_class_texts(class_text)
+
+
+def _check_views(job: TrainingJob, kept: TeacherViews) -> None:
     """The teacher's rows must be of the views that this training draws.
 
     Raises:
         ConfigError: other view settings, data seed or image size than those that the rows were made with.
     """
-    told = {"views": job.training.views, "data_seed": job.training.data_seed, "image_size": images.pixels.shape[1]}
+    told = {"views": job.training.views, "data_seed": job.training.data_seed, "image_size": job.image_size}
     other = [
         f"{name} {value!r}, kept {getattr(kept, name)!r}"
         for name, value in told.items()
@@ -209,17 +269,3 @@ def read_result(folder: Path) -> dict[str, Any]:
     """The metrics that a finished training wrote."""
     result: dict[str, Any] = read_json(folder / RESULT)
     return result
-
-
-def _write_student(model: DistillationModel, path: Path) -> None:
-    """Only what classification needs: adaptor and losses are dropped (VLM-KD, section 2)."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.student.state_dict().items()}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary))
-
-
-def _evaluate(
-    model: DistillationModel, select: SplitData, num_classes: int, counts: "np.ndarray[Any, Any]"
-) -> dict[str, float]:
-    """Accuracies on the selection split; training never reads the report split."""
-    correct, total = count_correct(model.student, select.pixels, select.labels, num_classes)
-    return {f"select/{name}": value for name, value in shot_accuracy(correct, total, counts).items()}

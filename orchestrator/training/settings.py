@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from orchestrator.frozen import Frozen
+from orchestrator.losses.weight_schedule import WeightSchedule
+from orchestrator.training.view_settings import MixingSettings, ShiftViews, ViewSettings
 
 
 class AdamWSettings(Frozen):
@@ -39,29 +41,33 @@ class ScheduleSettings(Frozen):
     final_fraction: float = Field(default=0.0, ge=0, le=1)
 
 
-class ViewSettings(Frozen):
-    """Augmented views: a shift by up to `pad` pixels (edges repeated), a horizontal flip, brightness and contrast.
+class ShuffledSampler(Frozen):
+    """Every image once in each pass, in an order drawn by data seed and epoch."""
 
-    A view is a function of (data seed, image id, view id). The view id is the epoch, modulo the number of views for
-    which an image teacher's outputs are kept where a loss reads them (methods 16.8).
+    kind: Literal["shuffled"] = "shuffled"
+
+
+class ClassBalancedSampler(Frozen):
+    """Images drawn with replacement so that classes come with probability proportional to n_c ** (1 - `power`).
+
+    `power: 1` shows every class equally often, 0 is plain sampling; an epoch has as many draws as images.
     """
 
-    pad: int = Field(default=6, ge=0, le=256)
-    flip: bool = True
-    brightness: float = Field(default=0.0, ge=0, le=1)
-    contrast: float = Field(default=0.0, ge=0, le=1)
+    kind: Literal["class_balanced"] = "class_balanced"
+    power: float = Field(default=1.0, ge=0, le=1)
 
 
-class TeacherViews(Frozen):
-    """The views for which an image teacher's outputs are kept: `num_views` of each training image (methods 16.8).
+class FewShotSampler(Frozen):
+    """Batches of the OOD paper's few-shot training: images of unseen classes (the support) beside those of seen ones.
 
-    `image_size` is the side of the student's images: `views.pad` is told in its pixels.
+    Half a batch is support, drawn without replacement, when the support exceeds half a batch; else every batch
+    holds all of it. An epoch is one pass over the images of seen classes (methods 1.12).
     """
 
-    num_views: int = Field(ge=1)
-    views: ViewSettings
-    image_size: int = Field(ge=1)
-    data_seed: int = Field(ge=0)
+    kind: Literal["few_shot"] = "few_shot"
+
+
+SamplerSettings = Annotated[ShuffledSampler | ClassBalancedSampler | FewShotSampler, Field(discriminator="kind")]
 
 
 class TrainingSettings(Frozen):
@@ -71,7 +77,20 @@ class TrainingSettings(Frozen):
     batch_size: int = Field(default=64, ge=1, description="global batch, over all workers")
     optimizer: OptimizerSettings = AdamWSettings()
     schedule: ScheduleSettings = ScheduleSettings()
-    views: ViewSettings = ViewSettings()
+    views: ViewSettings = ShiftViews()
+    more_views: tuple[ViewSettings, ...] = Field(
+        default=(), max_length=8, description="views 2 and later of each image, which contrastive losses read"
+    )
+    mixing: MixingSettings | None = None
+    sampler: SamplerSettings = ShuffledSampler()
+    passes_per_epoch: int = Field(default=1, ge=1, description="passes over the data in an epoch of the schedule")
+    loss_schedules: dict[str, WeightSchedule] = Field(default={}, description="loss name -> factor of its weight")
+    gradient_report_every_steps: int | None = Field(
+        default=None, ge=1, description="how often norms and cosines of the losses' gradients are told; null: never"
+    )
+    keep_last_epochs: int = Field(
+        default=1, ge=1, description="students of so many last epochs are kept, and their accuracies averaged"
+    )
     gradient_clip_norm: float | None = Field(default=None, gt=0)
     evaluate_every_epochs: int = Field(default=10, ge=1)
     checkpoint_every_epochs: int = Field(default=5, ge=1)

@@ -12,18 +12,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from orchestrator.datasets.framing import square
+from orchestrator.datasets.framing import Framing, square
 from orchestrator.datasets.index import decode_rgb, read_image_bytes
-from orchestrator.training.settings import TeacherViews
-from orchestrator.training.views import ViewParameters, draw_parameters, render_pixels
+from orchestrator.training.view_settings import TeacherViews
+from orchestrator.training.views import ViewParameters, draw_parameters, parameters_of_names, render_pixels
 
 MAX_SIDE = 768  # pixels: more than any teacher here takes (518), and a bound for what a photograph costs to render
 Vectors = npt.NDArray[np.float32]
 
 
-def teacher_frame(image: Image.Image) -> npt.NDArray[np.uint8]:
+def teacher_frame(image: Image.Image, framing: Framing = "crop") -> npt.NDArray[np.uint8]:
     """The square that the student's pixels were made of, at the image's own resolution: [R, R, 3] uint8, R <= 768."""
-    return square(image, min(*image.size, MAX_SIDE))
+    return square(image, min(*image.size, MAX_SIDE), framing)
 
 
 def render_for_teacher(frame: npt.NDArray[np.uint8], parameters: ViewParameters) -> Image.Image:
@@ -55,10 +55,10 @@ class LiveTeacher:
     def pictures(self, rows: npt.NDArray[np.int64], view: int) -> list[Image.Image]:
         """View `view` of these training images, as the teacher sees them."""
         names = parameters_of(self.recipe, self.keys[rows], view).names()
-        frames = (teacher_frame(decode_rgb(read_image_bytes(*self.addresses[row]))) for row in rows)
+        framing = self.recipe.framing
+        frames = (teacher_frame(decode_rgb(read_image_bytes(*self.addresses[row])), framing) for row in rows)
         return [
-            render_for_teacher(frame, ViewParameters.of_names([name]))
-            for frame, name in zip(frames, names, strict=True)
+            render_for_teacher(frame, parameters_of_names([name])) for frame, name in zip(frames, names, strict=True)
         ]
 
     def __call__(self, rows: npt.NDArray[np.int64], view: int) -> Mapping[str, Vectors]:

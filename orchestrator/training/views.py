@@ -5,7 +5,6 @@ picture that its teacher sees are rendered by one function from the same draws. 
 of files or labels. Source: methods 16.8.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -14,36 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from orchestrator.training.settings import ViewSettings
+from orchestrator.training import augmentations
+from orchestrator.training.augmentations import AugmentedParameters, draw_augmented, render_augmented
+from orchestrator.training.draws import uniform_draws
+from orchestrator.training.view_settings import AugmentedViews, ShiftViews, ViewSettings
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 Reals = npt.NDArray[np.float64]
 MEAN, STD = 0.5, 0.25  # of pixels scaled to 0..1; one pair for every data set keeps students comparable
 
 
-def image_keys(image_ids: Sequence[str]) -> npt.NDArray[np.uint64]:
-    """A 64-bit key of each image id."""
-    digests = (hashlib.blake2b(name.encode(), digest_size=8).digest() for name in image_ids)
-    return np.array([int.from_bytes(digest, "little") for digest in digests], np.uint64)
-
-
-def _mix(value: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    value = (value ^ (value >> np.uint64(30))) * _MIX_1
-    value = (value ^ (value >> np.uint64(27))) * _MIX_2
-    return value ^ (value >> np.uint64(31))
-
-
-def uniform_draws(keys: npt.NDArray[np.uint64], data_seed: int, view: int, draw: int) -> npt.NDArray[np.float64]:
-    """One number in [0, 1) for each key: a counter-based hash (SplitMix64), so no state and no order."""
-    with np.errstate(over="ignore"):
-        stream = _mix(np.array([data_seed, view, draw], np.uint64) * _GOLDEN + _GOLDEN)
-        mixed = _mix(_mix(_mix(keys ^ stream[0]) + stream[1]) ^ stream[2])
-    return (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
-
-
 @dataclass(frozen=True)
-class ViewParameters:
+class ShiftParameters:
     """What makes a view of each of n images, in units that know no resolution.
 
     Attributes:
@@ -76,16 +56,24 @@ class ViewParameters:
         )
 
 
-def view_id(epoch: int, *, slot: int = 0, num_slots: int = 1, num_views: int = 0) -> int:
+ViewParameters = ShiftParameters | AugmentedParameters
+
+
+def parameters_of_names(names: Sequence[str]) -> ViewParameters:
+    """The parameters that `names` of either kind tells; all of one kind."""
+    augmented = names[0].startswith(augmentations.WORD)
+    return AugmentedParameters.of_names(names) if augmented else ShiftParameters.of_names(names)
+
+
+def view_id(epoch: int, *, slot: int = 0, num_views: int = 0) -> int:
     """Which view of an image an epoch shows (methods 16.8).
 
     Args:
         epoch: 0-based.
-        slot, num_slots: of the views that an epoch shows of each image.
-        num_views: views for which the teacher's outputs are kept, which are then replayed; 0: always a new one.
+        slot: of the views that an epoch shows of each image; 0 is the one that classifies and that a teacher sees.
+        num_views: views for which the teacher's outputs are kept, which are then replayed in slot 0; 0: none.
     """
-    view = epoch * num_slots + slot
-    return view % num_views if num_views else view
+    return slot * (1 << 32) + (epoch % num_views if num_views and slot == 0 else epoch)
 
 
 def draw_parameters(
@@ -98,6 +86,14 @@ def draw_parameters(
         side: of the student's images, in whose pixels `settings.pad` is told.
         view: the view id (see `view_id`).
     """
+    if isinstance(settings, AugmentedViews):
+        return draw_augmented(keys, settings, data_seed, view)
+    return _draw_shift(keys, settings, side, data_seed, view)
+
+
+def _draw_shift(
+    keys: npt.NDArray[np.uint64], settings: ShiftViews, side: int, data_seed: int, view: int
+) -> ShiftParameters:
     span = 2 * settings.pad + 1
 
     def draw(number: int) -> Reals:
@@ -108,18 +104,23 @@ def draw_parameters(
     flipped = draw(2) < 0.5 if settings.flip else np.zeros(len(keys), bool)
     brightness = (2 * draw(3) - 1) * settings.brightness if settings.brightness > 0 else None
     contrast = 1 + (2 * draw(4) - 1) * settings.contrast if settings.contrast > 0 else None
-    return ViewParameters(shift_y, shift_x, flipped, brightness, contrast)
+    return ShiftParameters(shift_y, shift_x, flipped, brightness, contrast)
 
 
-def render_views(pixels: npt.NDArray[np.uint8], parameters: ViewParameters) -> torch.Tensor:
+def render_views(pixels: npt.NDArray[np.uint8], parameters: ViewParameters, side: int | None = None) -> torch.Tensor:
     """The views as the student's input, at whatever resolution the pixels have.
 
     Args:
-        pixels: [N, S, S, 3] uint8.
+        pixels: [N, R, R, 3] uint8.
+        side: S of the views; None: R. Shifted views are not scaled, so there S is R.
 
     Returns:
         [N, 3, S, S] float32, scaled by (x / 255 - 0.5) / 0.25, not clipped.
     """
+    if isinstance(parameters, AugmentedParameters):
+        pictures = render_augmented(pixels, parameters, side or pixels.shape[1])
+        return augmentations.erase(scale_pixels(pictures), parameters)
+    assert side in (None, pixels.shape[1]), "shifted views are as large as what they are cut of"
     images = scale_pixels(_move(pixels, parameters))
     if parameters.brightness is not None:
         images += torch.from_numpy((parameters.brightness / STD).astype(np.float32)).view(-1, 1, 1, 1)
@@ -130,12 +131,14 @@ def render_views(pixels: npt.NDArray[np.uint8], parameters: ViewParameters) -> t
 
 def render_pixels(pixels: npt.NDArray[np.uint8], parameters: ViewParameters) -> npt.NDArray[np.uint8]:
     """The same views as pictures, which is what a teacher takes: [N, S, S, 3] uint8, clipped to 0..255 and rounded."""
+    if isinstance(parameters, AugmentedParameters):
+        return render_augmented(pixels, parameters, pixels.shape[1])
     if parameters.brightness is None and parameters.contrast is None:
         return _move(pixels, parameters)  # what the line below gives, without the way through floats
     return to_pixels(render_views(pixels, parameters))
 
 
-def _move(pixels: npt.NDArray[np.uint8], parameters: ViewParameters) -> npt.NDArray[np.uint8]:
+def _move(pixels: npt.NDArray[np.uint8], parameters: ShiftParameters) -> npt.NDArray[np.uint8]:
     """Shift by whole pixels, repeating the edge, then flip."""
     count, side = len(pixels), pixels.shape[1]
     shift_y, shift_x = (np.rint(shift * side).astype(np.int64) for shift in (parameters.shift_y, parameters.shift_x))
@@ -147,18 +150,24 @@ def _move(pixels: npt.NDArray[np.uint8], parameters: ViewParameters) -> npt.NDAr
 
 
 def draw_views(
-    pixels: npt.NDArray[np.uint8], keys: npt.NDArray[np.uint64], settings: ViewSettings, data_seed: int, view: int
+    pixels: npt.NDArray[np.uint8],
+    keys: npt.NDArray[np.uint64],
+    settings: ViewSettings,
+    data_seed: int,
+    view: int,
+    side: int | None = None,
 ) -> torch.Tensor:
     """Training views: `render_views` of `draw_parameters`.
 
     Args:
-        pixels: [N, S, S, 3] uint8, at the student's size.
+        pixels: [N, R, R, 3] uint8, what views are cut of.
         keys: [N] keys of the images.
+        side: S of the student's images; None: R.
 
     Returns:
         [N, 3, S, S] float32, scaled by (x / 255 - 0.5) / 0.25.
     """
-    return render_views(pixels, draw_parameters(keys, settings, pixels.shape[1], data_seed, view))
+    return render_views(pixels, draw_parameters(keys, settings, side or pixels.shape[1], data_seed, view), side)
 
 
 def scale_pixels(pixels: npt.NDArray[np.uint8]) -> torch.Tensor:

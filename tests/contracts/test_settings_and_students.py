@@ -7,11 +7,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from orchestrator import vocabulary as v
 from orchestrator.captioners import CaptionerSettings
 from orchestrator.captioners.texts import TextSettings
 from orchestrator.datasets import DatasetSettings
 from orchestrator.losses import LossSettings
 from orchestrator.students import StudentSettings, TimmStudentSettings
+from orchestrator.students.context import StudentContext
 from orchestrator.teachers import ImageEncoderSettings, TextEncoderSettings
 
 SAMPLES: dict[type, dict[str, Any]] = {  # members whose settings have no defaults for everything
@@ -74,12 +76,14 @@ def test_settings_cannot_change_refuse_unknown_names_and_survive_json(kind: Any)
 @each_student
 def test_a_student_classifies_each_image_by_itself_from_its_feature(kind: Any) -> None:
     torch.manual_seed(0)
-    student = built(kind).build(7).eval()
+    student = built(kind).build(StudentContext(7)).eval()
     images = torch.randn(4, 3, 64, 64)
     with torch.no_grad():
-        logits, feature = student(images)
+        made = student(images)
         alone = [student(images[i : i + 1]) for i in range(4)]
-    assert (logits.shape, feature.shape) == ((4, 7), (4, student.feature_dim))
-    torch.testing.assert_close(torch.cat([one[0] for one in alone]), logits, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(torch.cat([one[1] for one in alone]), feature, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(logits[0], logits[1])
+    assert set(made) == student.makes()
+    assert made[v.STUDENT_LOGITS].shape == (4, 7)
+    assert made[v.STUDENT_FEATURE].shape == (4, student.feature_dim)
+    for name, whole in made.items():
+        torch.testing.assert_close(torch.cat([one[name] for one in alone]), whole, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(whole[0], whole[1])

@@ -33,7 +33,8 @@ from orchestrator.on_ray.executor import RayExecutor
 from orchestrator.search.space import SearchSpace
 from orchestrator.stages import caption, describe, index
 from orchestrator.tracking import TrackingSettings
-from orchestrator.training.run import HISTORY, STUDENT, read_result, train
+from orchestrator.training.run import HISTORY, read_result, train
+from orchestrator.training.student_file import STUDENT
 from tests.on_ray.placement import PlacementWorker
 from tests.on_ray.processes import our_ray_workers
 from tests.smoke_line import SMOKE, SmokeLine, drop_arrays, make_smoke_line, quiet_context

@@ -26,15 +26,20 @@ def text_contrastive_loss(
     merge_duplicates: bool = False,
     reduction: Literal["mean", "sum"] = "mean",
     gather: bool = False,
+    mix_row: Tensor | None = None,
+    mix_weight: Tensor | None = None,
 ) -> Tensor:
-    """Sum over the Q texts of -log softmax_j(scale * f_i . g_j) at j = i (VLM-KD, Eq. 2 and "Shared").
+    """Sum over the Q texts of -log softmax_j(scale * f_i . g_j) at j = i (VLM-KD, Eq. 2; methods 2.4).
 
-    prediction [N, e] (raw adaptor output), text [N, Q, e], text_id [N, Q] int64 (-1 = missing), scale = 1 / temperature
-    (scalar). Rows of prediction and text are made unit. An image without text q is dropped as row and as column of the
-    q-th term; a term with fewer than two images is 0 with zero gradient. `reduction` is over the remaining rows.
-    `symmetric`: the mean of image to text and text to image. `merge_duplicates`: equal shares of the target for equal
-    text ids. `gather`: candidates are those of all workers; then the mean of the workers' values, and of their
-    gradients, is that of one process on the joined batch. Returns a scalar >= 0 in float32 or better.
+    prediction [N, e] ("Shared": the raw output of one adaptor) or [N, Q, e] ("Separate": of one for each text), text
+    [N, Q, e], text_id [N, Q] int64 (-1 = missing), scale = 1 / temperature (scalar). Rows of prediction and text are
+    made unit. An image without text q is dropped as row and as column of the q-th term; a term with fewer than two
+    images is 0 with zero gradient. `reduction` is over the remaining rows. `symmetric`: the mean of image to text and
+    text to image. `merge_duplicates`: equal shares of the target for equal text ids. `gather`: candidates are those of
+    all workers; then the mean of the workers' values, and of their gradients, is that of one process on the joined
+    batch. `mix_row` [N] and `mix_weight` [N]: image i is mix_weight_i of its own and the rest of row mix_row_i of the
+    same worker, and so is its target, where that row has a text (methods 16.4; rows are mixed in pairs).
+    Returns a scalar >= 0 in float32 or better.
     """
     with without_autocast(prediction):
         own_image = unit(upcast(prediction))
@@ -45,28 +50,39 @@ def text_contrastive_loss(
             num_workers, first = distributed.world_size(), distributed.rank() * num_rows
             all_text, all_id = distributed.all_gather(own_text), distributed.all_gather(text_id)
             all_image = distributed.all_gather(own_image) if symmetric else own_image
-        row = torch.arange(num_rows, device=text_id.device) + first
-        is_own = row[:, None] == torch.arange(len(all_id), device=text_id.device)
+        column = torch.arange(len(all_id), device=text_id.device)
+        own = torch.arange(num_rows, device=text_id.device) + first
         total = own_image.new_zeros(())
         for q in range(text.shape[1]):
             present = all_id[:, q] >= 0
-            target = is_own
-            if merge_duplicates:
-                target = is_own | (text_id[:, q, None] == all_id[None, :, q])
-            per_row = _cross_entropy(scale * own_image @ all_text[:, q].T, target, present)
+
+            def share(row: Tensor, q: int = q) -> Tensor:
+                """[N, M] share of the target that each column has when `row` [N] holds the image's own text."""
+                is_target = row[:, None] == column
+                if merge_duplicates:
+                    is_target = is_target | (all_id[row, q, None] == all_id[None, :, q])
+                return is_target.to(own_image.dtype) / is_target.sum(dim=1, keepdim=True)
+
+            target = share(own)
+            if mix_row is not None and mix_weight is not None:
+                other = mix_row + first
+                weight = torch.where(present[other], mix_weight.to(own_image.dtype), 1.0)[:, None]
+                target = weight * target + (1 - weight) * share(other)
+            image, candidates = (own_image, all_image) if prediction.ndim == 2 else (own_image[:, q], all_image[:, q])
+            per_row = _cross_entropy(scale * image @ all_text[:, q].T, target, present)
             if symmetric:
-                per_row = (per_row + _cross_entropy(scale * own_text[:, q] @ all_image.T, target, present)) / 2
+                per_row = (per_row + _cross_entropy(scale * own_text[:, q] @ candidates.T, target, present)) / 2
             num_present = present.sum()
-            share = num_workers / num_present.clamp_min(1) if reduction == "mean" else float(num_workers)
+            share_of_row = num_workers / num_present.clamp_min(1) if reduction == "mean" else float(num_workers)
             kept = (text_id[:, q] >= 0) & (num_present >= 2)
-            total = total + (per_row * kept).sum() * share
+            total = total + (per_row * kept).sum() * share_of_row
         return total
 
 
 def _cross_entropy(logits: Tensor, target: Tensor, present: Tensor) -> Tensor:
-    """[N] cross-entropies of [N, K] logits over the columns present; the target is shared among its true entries."""
+    """[N] cross-entropies of [N, K] logits over the columns present with the target's shares [N, K]."""
     log_probability = torch.log_softmax(logits.masked_fill(~present, _MASKED), dim=1)
-    return -torch.where(target, log_probability, 0.0).sum(dim=1) / target.sum(dim=1)
+    return -torch.where(target > 0, target * log_probability, 0.0).sum(dim=1)
 
 
 class TextContrastive(Loss):
@@ -95,7 +111,14 @@ class TextContrastive(Loss):
         self.learnable, self.symmetric, self.merge_duplicates = learnable, symmetric, merge_duplicates
         self.reduction, self.negatives = reduction, negatives
 
-    def forward(self, text_prediction: Tensor, text: Tensor, text_id: Tensor) -> Tensor:
+    def forward(
+        self,
+        text_prediction: Tensor,
+        text: Tensor,
+        text_id: Tensor,
+        mix_row: Tensor | None = None,
+        mix_weight: Tensor | None = None,
+    ) -> Tensor:
         return text_contrastive_loss(
             text_prediction,
             text,
@@ -105,6 +128,8 @@ class TextContrastive(Loss):
             merge_duplicates=self.merge_duplicates,
             reduction=self.reduction,
             gather=self.negatives == "global",
+            mix_row=mix_row,
+            mix_weight=mix_weight,
         )
 
     def observed(self) -> dict[str, Tensor]:

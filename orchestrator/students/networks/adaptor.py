@@ -4,7 +4,9 @@ Holds the network and a BatchNorm that survives a batch of one. Reads and writes
 """
 
 import logging
+from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -43,3 +45,14 @@ class Adaptor(nn.Module):
     def forward(self, feature: Tensor) -> Tensor:
         prediction: Tensor = self.layers(feature)
         return prediction
+
+
+class AdaptorPerPrompt(nn.Module):
+    """feature [N, d] -> text predictions [N, Q, e], the q-th by an adaptor of its own (VLM-KD, "Separate")."""
+
+    def __init__(self, adaptors: Sequence[Adaptor]) -> None:
+        super().__init__()
+        self.adaptors = nn.ModuleList(adaptors)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        return torch.stack([adaptor(feature) for adaptor in self.adaptors], dim=1)

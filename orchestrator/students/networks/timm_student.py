@@ -1,4 +1,4 @@
-"""A timm model as a student: pooled feature and logits from one pass.
+"""A timm model as a student: pooled feature and map from one pass, heads of our own beside it.
 
 Holds the network, its construction and the reading of a checkpoint. Reads a .safetensors file; writes nothing. Knows
 nothing of losses.
@@ -13,32 +13,60 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from orchestrator.errors import ArtifactError, ConfigError
+from orchestrator.students.networks.student import ImageStudent
 
 if TYPE_CHECKING:
+    from orchestrator.students.adaptor import AdaptorSettings
+    from orchestrator.students.context import StudentContext
     from orchestrator.students.timm_student import TimmStudentSettings
 
 _PREFIX = "backbone."  # of the names in a student that we wrote ourselves
 
 
-class TimmStudent(nn.Module):
-    """images [N, in_chans, S, S] -> (logits [N, C], feature [N, d]); the classifier reads the feature itself."""
+class TimmStudent(ImageStudent):
+    """images [N, in_chans, S, S]; `backbone` is the timm model without its classifier, under timm's own names."""
 
     backbone: Any
 
-    def __init__(self, backbone: Any, name: str) -> None:
-        super().__init__()
-        classifier = backbone.get_classifier()
-        if not isinstance(classifier, nn.Linear):
-            raise ConfigError(
-                f"student {name} has no single linear classifier ({type(classifier).__name__})",
-                remedy="choose another student.name",
-            )
-        self.backbone = backbone
-        self.feature_dim: int = classifier.in_features
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `ImageStudent`; of token models the map is the tokens on their grid, without prefix tokens."""
+        raw = self.backbone.forward_features(images)
+        return self.backbone.forward_head(raw, pre_logits=True), on_grid(self.backbone, raw)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        feature = self.backbone.forward_head(self.backbone.forward_features(images), pre_logits=True)
-        return self.backbone.get_classifier()(feature), feature
+
+def on_grid(backbone: Any, raw: Tensor) -> Tensor:
+    """A timm model's unpooled features as a map [N, c, h, w]: [N, c, h, w], [N, h, w, c] or [N, T, c] come in."""
+    if raw.ndim == 4:
+        return raw.permute(0, 3, 1, 2) if getattr(backbone, "output_fmt", "NCHW") == "NHWC" else raw
+    tokens = raw[:, getattr(backbone, "num_prefix_tokens", 0) :]
+    rows, columns = backbone.patch_embed.grid_size
+    return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+
+
+def build_timm_student(
+    settings: "TimmStudentSettings", context: "StudentContext", adaptor: "AdaptorSettings"
+) -> TimmStudent:
+    """The student with fresh weights, timm's pretrained ones, or those of a checkpoint.
+
+    Raises:
+        ConfigError: an unknown name, an option the model lacks, or a model without a single linear classifier.
+        ArtifactError: a checkpoint that does not fit.
+    """
+    backbone: Any = create_backbone(settings, context.num_classes)
+    classifier = backbone.get_classifier()
+    if not isinstance(classifier, nn.Linear):
+        raise ConfigError(
+            f"student {settings.name} has no single linear classifier ({type(classifier).__name__})",
+            remedy="choose another student.name",
+        )
+    names = {id(module): name for name, module in backbone.named_modules()}
+    native = names[id(classifier)]
+    backbone.reset_classifier(0, **({} if settings.global_pool is None else {"global_pool": settings.global_pool}))
+    student = TimmStudent(backbone, feature_dim=classifier.in_features, map_dim=backbone.num_features)
+    student.add_heads(settings, context, adaptor, classifier)
+    if settings.checkpoint is not None:
+        load_checkpoint(student, native, settings.checkpoint)
+    return student
 
 
 def create_backbone(settings: "TimmStudentSettings", num_classes: int) -> nn.Module:
@@ -52,6 +80,8 @@ def create_backbone(settings: "TimmStudentSettings", num_classes: int) -> nn.Mod
     options: dict[str, Any] = {"num_classes": num_classes, "in_chans": settings.in_chans}
     if settings.drop_path > 0:
         options["drop_path_rate"] = settings.drop_path
+    if settings.global_pool is not None:
+        options["global_pool"] = settings.global_pool
     if settings.image_size is not None:
         options["img_size"] = settings.image_size
     try:
@@ -64,23 +94,30 @@ def create_backbone(settings: "TimmStudentSettings", num_classes: int) -> nn.Mod
         ) from error
 
 
-def load_checkpoint(backbone: nn.Module, path: str) -> None:
-    """Load every tensor of a .safetensors file; only a classifier of another shape is left at its start values.
+def load_checkpoint(student: TimmStudent, native: str, path: str) -> None:
+    """Load the backbone of a .safetensors file, and of its heads those that are the student's in name and shape.
 
-    Raises ArtifactError when the file is missing, or names or shapes are not those of the model.
+    Args:
+        native: timm's own name of the model's classifier, for files in timm's format.
+
+    Raises:
+        ArtifactError: the file is missing, or names or shapes of the backbone are not those of the model.
     """
     if not Path(path).is_file():
         raise ArtifactError(f"student.checkpoint {path} is not a file", remedy="correct the path, or set it to null")
-    tensors = {name.removeprefix(_PREFIX): tensor for name, tensor in load_file(path).items()}
-    own = backbone.state_dict()
-    classifier: Any = backbone.get_classifier()  # type: ignore[operator]
-    names = {id(module): name for name, module in backbone.named_modules()}
-    of_classifier = {f"{names[id(classifier)]}.{name}" for name in classifier.state_dict()}
-    for name in of_classifier:
-        if name in tensors and tensors[name].shape != own[name].shape:
+    tensors = load_file(path)
+    if not any(name.startswith(_PREFIX) for name in tensors):  # timm's own format
+        tensors = {
+            name.replace(native, "classifier", 1) if name.startswith(f"{native}.") else _PREFIX + name: tensor
+            for name, tensor in tensors.items()
+        }
+    own = student.state_dict()
+    of_heads = {name for name in {*own, *tensors} if not name.startswith(_PREFIX)}
+    for name in of_heads & set(tensors):
+        if name not in own or tensors[name].shape != own[name].shape:
             del tensors[name]
     wrong = [f"{name} is unknown" for name in tensors if name not in own]
-    wrong += [f"{name} is missing" for name in own if name not in tensors and name not in of_classifier]
+    wrong += [f"{name} is missing" for name in own if name not in tensors and name not in of_heads]
     wrong += [
         f"{name} is {tuple(value.shape)}, not {tuple(own[name].shape)}"
         for name, value in tensors.items()
@@ -91,4 +128,4 @@ def load_checkpoint(backbone: nn.Module, path: str) -> None:
             f"student.checkpoint {path} does not fit the model: {'; '.join(wrong[:5])} ({len(wrong)} in all)",
             expected="the weights of the model that student.name names",
         )
-    backbone.load_state_dict(tensors, strict=False)
+    student.load_state_dict(tensors, strict=False)

@@ -4,16 +4,23 @@ Holds one network. Reads and writes nothing. Knows nothing of losses.
 """
 
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from orchestrator.students.networks.student import ImageStudent
 
-class TinyStudent(nn.Module):
-    """images [N, in_chans, S, S] -> (logits [N, C], feature [N, 4 * width]), S >= 1."""
+if TYPE_CHECKING:
+    from orchestrator.students.adaptor import AdaptorSettings
+    from orchestrator.students.context import StudentContext
+    from orchestrator.students.tiny import TinyStudentSettings
 
-    def __init__(self, num_classes: int, *, width: int = 16, in_chans: int = 3) -> None:
-        super().__init__()
-        channels = (in_chans, width, 2 * width, 4 * width)
+
+class TinyStudent(ImageStudent):
+    """images [N, in_chans, S, S], S >= 1; feature [N, 4 * width] is the mean of the map over positions."""
+
+    def __init__(self, settings: "TinyStudentSettings", context: "StudentContext", adaptor: "AdaptorSettings") -> None:
+        channels = (settings.in_chans, settings.width, 2 * settings.width, 4 * settings.width)
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
             layers += [
@@ -21,10 +28,11 @@ class TinyStudent(nn.Module):
                 nn.BatchNorm2d(after),
                 nn.ReLU(),
             ]
-        self.backbone = nn.Sequential(*layers)
-        self.feature_dim = channels[-1]
-        self.classifier = nn.Linear(self.feature_dim, num_classes)
+        super().__init__(nn.Sequential(*layers), feature_dim=channels[-1], map_dim=channels[-1])
+        own_classifier = nn.Linear(self.feature_dim, context.num_classes)
+        self.add_heads(settings, context, adaptor, own_classifier)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        feature = self.backbone(images).mean(dim=(2, 3))
-        return self.classifier(feature), feature
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `ImageStudent`."""
+        positions = self.backbone(images)
+        return positions.mean(dim=(2, 3)), positions

@@ -22,11 +22,13 @@ from orchestrator.stages.embed_views import recipe_of, rows_of_views
 from orchestrator.stages.verify import stores_below
 from orchestrator.teachers.encoder import EMBEDDING
 from orchestrator.training.data import TeacherData, load_split, load_teacher
+from orchestrator.training.draws import image_keys
 from orchestrator.training.loop import Trainer
 from orchestrator.training.model import IMAGE
+from orchestrator.training.order import Place
 from orchestrator.training.run import build_model
 from orchestrator.training.teacher_views import LiveTeacher
-from orchestrator.training.views import image_keys, scale_pixels
+from orchestrator.training.views import scale_pixels
 from orchestrator.vocabulary import TEACHER_IMAGE, TEACHER_LOGITS
 from tests.smoke_line import SmokeLine, make_smoke_line
 
@@ -110,14 +112,14 @@ def test_an_epoch_shows_student_and_teacher_one_view_and_returns_to_it_after_the
     job = clip_line.job(tmp_path / "job")
     images = load_split(Path(job.shards), "train")
     counts = tuple(np.bincount(images.labels, minlength=job.num_classes).tolist())
-    model = build_model(job, counts, kept.text_vectors.shape[1], 128)
+    model = build_model(job, counts, kept.dims)
 
     def trainer(teacher: TeacherData | None) -> Trainer:
         return Trainer(model, job.training, images, teacher, device=torch.device("cpu"))
 
     rows = np.array([61, 3, 40, 3, 17])
     for epoch in (0, 2, 5, 11):
-        batch = trainer(kept).make_batch(rows, epoch)
+        batch = trainer(kept).make_batch(rows, Place(epoch, 0))
         seen = scale_pixels(np.stack([np.asarray(picture) for picture in live.pictures(rows, epoch % NUM_VIEWS)]))
         inside = batch[IMAGE].abs() < 2  # the teacher's picture is clipped to what 8 bits hold, and rounded
         assert float((batch[IMAGE] - seen)[inside].abs().max()) < 0.5 / (255 * 0.25) + 1e-5
@@ -127,11 +129,11 @@ def test_an_epoch_shows_student_and_teacher_one_view_and_returns_to_it_after_the
         assert not torch.equal(batch[IMAGE], trainer(kept).make_batch(rows, epoch + 1)[IMAGE])
     # a training that reads no image teacher, or a live one, is bound to no number of views
     for teacher in (None, kept.texts_only()):
-        early, late = (trainer(teacher).make_batch(rows, epoch)[IMAGE] for epoch in (1, 1 + NUM_VIEWS))
+        early, late = (trainer(teacher).make_batch(rows, Place(epoch, 0))[IMAGE] for epoch in (1, 1 + NUM_VIEWS))
         assert not torch.equal(early, late)
-        assert torch.equal(early, trainer(kept).make_batch(rows, 1)[IMAGE])
+        assert torch.equal(early, trainer(kept).make_batch(rows, Place(1, 0))[IMAGE])
     looking = replace(kept, image_vectors=None, image_outputs={}, live=live)
-    cached, now = (trainer(teacher).make_batch(rows, 1) for teacher in (kept, looking))
+    cached, now = (trainer(teacher).make_batch(rows, Place(1, 0)) for teacher in (kept, looking))
     assert cosines(cached[TEACHER_IMAGE].numpy(), now[TEACHER_IMAGE].numpy()).min() >= 0.9999
     assert float((cached[TEACHER_LOGITS] - now[TEACHER_LOGITS]).abs().max()) < 1e-2  # logits are 100 times a cosine
     assert not torch.equal(now[IMAGE], trainer(looking).make_batch(rows, 1 + NUM_VIEWS)[IMAGE])

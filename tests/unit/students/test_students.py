@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 
+from orchestrator import vocabulary as v
 from orchestrator.errors import ArtifactError, ConfigError
 from orchestrator.students import StudentSettings, TimmStudentSettings, TinyStudentSettings
+from orchestrator.students.context import StudentContext
 
 STUDENTS = [
     TinyStudentSettings(width=4),
@@ -23,7 +26,7 @@ every_student = pytest.mark.parametrize("settings", STUDENTS, ids=lambda s: geta
 
 def build(settings: Any, num_classes: int = 7) -> Any:
     torch.manual_seed(0)
-    return settings.build(num_classes)
+    return settings.build(StudentContext(num_classes))
 
 
 def images(num_rows: int = 3, channels: int = 3) -> torch.Tensor:
@@ -33,14 +36,30 @@ def images(num_rows: int = 3, channels: int = 3) -> torch.Tensor:
 @every_student
 def test_the_classifier_reads_the_feature_and_each_image_stands_alone(settings: Any) -> None:
     student = build(settings).eval()
-    logits, feature = student(images())
+    made = student(images())
+    logits, feature = made[v.STUDENT_LOGITS], made[v.STUDENT_FEATURE]
     assert logits.shape == (3, 7)
     assert feature.shape == (3, student.feature_dim)
-    one, one_feature = student(images()[1:2])
-    torch.testing.assert_close(one, logits[1:2], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(one_feature, feature[1:2], rtol=1e-4, atol=1e-5)
+    alone = student(images()[1:2])
+    for name in student.makes():
+        torch.testing.assert_close(alone[name], made[name][1:2], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(student.classifier(feature), logits)
+    positions = made[v.STUDENT_MAP]
+    assert positions.shape[:2] == (3, student.map_dim)
+    assert positions.ndim == 4
     if settings.kind == "timm":
-        torch.testing.assert_close(student.backbone(images()), logits)
+        whole = timm.create_model(
+            settings.name, num_classes=7, **({"img_size": 32} if settings.image_size else {})
+        ).eval()
+        native = whole.state_dict()
+        native.update({name.removeprefix("backbone."): value for name, value in student.state_dict().items()})
+        head = next(name for name, module in whole.named_modules() if module is whole.get_classifier())
+        native = {
+            name: value for name, value in native.items() if not name.startswith("classifier.") or head == "classifier"
+        }
+        native[f"{head}.weight"], native[f"{head}.bias"] = student.classifier.weight, student.classifier.bias
+        whole.load_state_dict(native)
+        torch.testing.assert_close(whole(images()), logits)
 
 
 @every_student
@@ -49,7 +68,7 @@ def test_a_few_steps_of_descent_learn_two_images_by_heart(settings: Any) -> None
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-3)
     losses = []
     for _ in range(8):
-        loss = torch.nn.functional.cross_entropy(student(images(2))[0], torch.tensor([0, 1]))
+        loss = torch.nn.functional.cross_entropy(student(images(2))[v.STUDENT_LOGITS], torch.tensor([0, 1]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -73,7 +92,7 @@ def test_the_union_tells_the_kinds_apart() -> None:
 
 def test_images_of_other_channel_numbers_are_taken() -> None:
     for settings in (TinyStudentSettings(in_chans=1), TimmStudentSettings(name="resnet18", in_chans=1)):
-        assert build(settings).eval()(images(2, 1))[0].shape == (2, 7)
+        assert build(settings).eval()(images(2, 1))[v.STUDENT_LOGITS].shape == (2, 7)
 
 
 def test_an_unknown_name_is_answered_with_close_ones() -> None:
@@ -92,23 +111,25 @@ def test_a_model_with_two_classifiers_is_refused() -> None:
 
 
 def test_a_checkpoint_of_our_own_or_of_timm_is_loaded_exactly(tmp_path: Path) -> None:
-    source = TimmStudentSettings(name="resnet18").build(7)
-    for module, name in ((source, "ours"), (source.backbone, "timm")):
-        save_file(module.state_dict(), tmp_path / f"{name}.safetensors")
+    source = build(TimmStudentSettings(name="resnet18"))
+    ours = source.state_dict()
+    timms = {name.replace("backbone.", "").replace("classifier", "fc"): value for name, value in ours.items()}
+    for tensors, name in ((ours, "ours"), (timms, "timm")):
+        save_file(tensors, tmp_path / f"{name}.safetensors")
         loaded = build(TimmStudentSettings(name="resnet18", checkpoint=str(tmp_path / f"{name}.safetensors")))
         assert all(torch.equal(value, source.state_dict()[key]) for key, value in loaded.state_dict().items())
 
 
 def test_only_a_classifier_of_another_shape_is_left_at_its_start(tmp_path: Path) -> None:
-    source = TimmStudentSettings(name="resnet18").build(9)
+    source = build(TimmStudentSettings(name="resnet18"), 9)
     save_file(source.state_dict(), tmp_path / "a.safetensors")
     loaded = build(TimmStudentSettings(name="resnet18", checkpoint=str(tmp_path / "a.safetensors")))
     assert torch.equal(loaded.backbone.conv1.weight, source.backbone.conv1.weight)
-    assert torch.equal(loaded.backbone.fc.weight, build(TimmStudentSettings(name="resnet18")).backbone.fc.weight)
+    assert torch.equal(loaded.classifier.weight, build(TimmStudentSettings(name="resnet18")).classifier.weight)
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    tensors = dict(TimmStudentSettings(name="resnet18").build(7).backbone.state_dict())
+    tensors = dict(build(TimmStudentSettings(name="resnet18")).backbone.state_dict())
     del tensors["bn1.weight"]
     tensors["conv1.weight"] = torch.zeros(1)
     tensors["extra"] = torch.zeros(1)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from orchestrator.errors import ConfigError, NonFiniteLossError
-from orchestrator.training import order
 from orchestrator.training.data import load_split, load_teacher
 from orchestrator.training.loop import Trainer
+from orchestrator.training.order import Order, Place
 from orchestrator.training.run import build_model, train
 from tests.smoke_line import SmokeLine, drop_arrays
 
@@ -24,7 +24,7 @@ def trainer_with_a_bad_row(smoke_line: SmokeLine, folder: Path, bad_row: int) ->
     vectors = np.array(teacher.image_vectors)
     vectors[bad_row, 0] = np.nan
     counts = tuple(np.bincount(images.labels, minlength=job.num_classes).tolist())
-    model = build_model(job, counts, teacher.text_vectors.shape[1], vectors.shape[1])
+    model = build_model(job, counts, teacher.dims)
     damaged = dataclasses.replace(teacher, image_vectors=vectors)
     return Trainer(model, job.training, images, damaged, device=torch.device("cpu"))
 
@@ -33,15 +33,15 @@ def test_a_loss_that_is_not_finite_names_step_parts_and_images_and_leaves_the_pa
     smoke_line: SmokeLine, tmp_path: Path
 ) -> None:
     images = load_split(smoke_line.plans["shard"].folder, "train")
-    batches = list(order.batches(len(images.labels), 8, 0, 0))
+    batches = [rows for _, rows in Order(images.labels, 8, 0).batches(0)]
     bad_row = int(batches[4][5])  # first met in the fifth step
     trainer = trainer_with_a_bad_row(smoke_line, tmp_path / "job", bad_row)
     trainer.model.train()
     for rows in batches[:4]:
-        trainer.step(trainer.make_batch(rows, 0), rows)
+        trainer.step(trainer.make_batch(rows, Place(0, 0)), rows)
     before = {name: value.clone() for name, value in trainer.model.named_parameters()}
     with pytest.raises(NonFiniteLossError) as error:
-        trainer.step(trainer.make_batch(batches[4], 0), batches[4])
+        trainer.step(trainer.make_batch(batches[4], Place(0, 0)), batches[4])
     told = str(error.value)
     assert "the loss is nan at step 4" in told
     assert "image nan" in told
@@ -78,12 +78,12 @@ def test_a_feature_term_without_a_teacher_says_what_to_set(smoke_line: SmokeLine
 def test_teacher_rows_are_those_of_the_images_in_the_batch(smoke_line: SmokeLine, tmp_path: Path) -> None:
     trainer = trainer_with_a_bad_row(smoke_line, tmp_path / "job", 0)
     rows = np.array([40, 7, 12])
-    batch = trainer.make_batch(rows, 3)
+    batch = trainer.make_batch(rows, Place(3, 0))
     assert trainer.teacher is not None
     assert trainer.teacher.image_vectors is not None
     assert batch["label"].tolist() == trainer.images.labels[rows].tolist()
     for position, row in enumerate(rows):
-        alone = trainer.make_batch(np.array([row]), 3)
+        alone = trainer.make_batch(np.array([row]), Place(3, 0))
         assert torch.equal(batch["image"][position], alone["image"][0])
         assert np.array_equal(batch["teacher_image"][position].numpy(), trainer.teacher.image_vectors[row])
         for source, text_id in enumerate(trainer.teacher.text_ids[row]):

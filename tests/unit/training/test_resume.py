@@ -12,7 +12,8 @@ import torch
 
 from orchestrator.artifacts.storage import read_json
 from orchestrator.errors import ArtifactError, ConfigError
-from orchestrator.training.run import HISTORY, STUDENT, TrainingJob, read_result, train
+from orchestrator.training.run import HISTORY, TrainingJob, read_result, train
+from orchestrator.training.student_file import STUDENT
 from tests.smoke_line import SmokeLine
 
 CHILD = """

@@ -10,7 +10,9 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch.multiprocessing.spawn import spawn
 
-from orchestrator.training.run import STUDENT, TrainingJob, read_result, train
+from orchestrator.students.context import StudentContext
+from orchestrator.training.run import TrainingJob, read_result, train
+from orchestrator.training.student_file import STUDENT
 from tests.smoke_line import SmokeLine
 
 # No BatchNorm anywhere (its statistics are each worker's own), and SGD, which does not magnify rounding as Adam does.
@@ -43,7 +45,7 @@ def test_two_workers_equal_one_process_on_the_joined_batch(
     spawn(one_worker, args=(port, together.model_dump_json()), nprocs=2)
     one, two = load_file(Path(alone.folder) / STUDENT), load_file(Path(together.folder) / STUDENT)
     torch.manual_seed(alone.training.init_seed)
-    start = alone.student.build(alone.num_classes).state_dict()
+    start = alone.student.build(StudentContext(alone.num_classes)).state_dict()
     assert sum(float((one[name] - start[name]).abs().max()) > 1e-3 for name in one) > 10  # it did train
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6, msg=lambda text, n=name: f"{n}: {text}")

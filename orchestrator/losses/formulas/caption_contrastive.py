@@ -29,7 +29,7 @@ def caption_contrastive_loss(
     """
     if present is None:
         present = torch.ones_like(label, dtype=torch.bool)
-    student, caption = joined(upcast(student), negatives), joined(caption, negatives)
+    student, caption = joined(upcast(student), negatives), joined(caption.detach(), negatives)
     label, present = joined(label, negatives), joined(present.to(torch.uint8), negatives) > 0
     is_own = torch.eye(len(label), dtype=torch.bool, device=label.device)
     no_candidate = ((label[:, None] == label) & ~is_own) | ~present

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.losses.formulas.cosines import MASKED, cosine_logits, nearest_divergence
-from orchestrator.losses.formulas.loss import Loss, Negatives, joined, upcast
+from orchestrator.losses.formulas.loss import Loss, Negatives, constant, joined, upcast
 
 Mode = Literal["single", "bidirectional", "kl"]
 Form = Literal["cosine", "sq_l2"]
@@ -38,7 +38,7 @@ def image_contrastive_loss(
     teacher's own similarities over its kl_nearest images, the image itself among them. A batch of one gives 0 with zero
     gradient. Returns a scalar >= 0 in float32 or better, the joint one where `negatives` are global.
     """
-    student, teacher = joined(upcast(student), negatives), joined(teacher, negatives)
+    student, teacher = joined(upcast(student), negatives), joined(teacher.detach(), negatives)
     scale = 2.0 if form == "sq_l2" else 1.0
     logits = cosine_logits(student, teacher, temperature) * scale
     candidates = logits
@@ -52,7 +52,7 @@ def image_contrastive_loss(
     loss = (loss - candidates.log_softmax(dim=0).diagonal().mean()) / 2
     if mode == "bidirectional":
         return loss
-    own = cosine_logits(teacher.to(student.dtype), teacher, temperature) * scale
+    own = cosine_logits(constant(teacher, student), teacher, temperature) * scale
     both = nearest_divergence(own, logits, kl_nearest) + nearest_divergence(own, logits.T, kl_nearest)
     return loss + kl_weight * both.mean()
 

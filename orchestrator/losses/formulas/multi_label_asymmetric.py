@@ -4,11 +4,14 @@ Holds the formulas and their module, which learns a bias of the probability. Rea
 the prompts.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from orchestrator.losses.formulas.loss import Loss, upcast
+from orchestrator.losses.formulas.loss import Guarantee, Loss, upcast
 
 
 def two_prompt_probability(logits: Tensor) -> Tensor:
@@ -55,6 +58,10 @@ class MultiLabelAsymmetric(Loss):
 
     A logit is the difference of its class's two prompts' logits, whose sigmoid is the softmax over the two.
     """
+
+    exemptions: ClassVar[Mapping[Guarantee, str]] = {
+        "gradient_check": "its focal weight carries no gradient, as in the official code"
+    }
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ def neighbourhood_kl(
     student [N, d], teacher [N, D], raw; the image itself is among its k, which are capped at the batch. A batch of one
     gives 0 with zero gradient. Returns a scalar >= 0 in float32 or better, the joint one where `negatives` are global.
     """
-    student, teacher = joined(upcast(student), negatives), joined(teacher, negatives)
+    student, teacher = joined(upcast(student), negatives), joined(teacher.detach(), negatives)
     with without_autocast(student):
         own, given = unit(student), unit(constant(teacher, student))
         return nearest_divergence(given @ given.T / temperature, own @ own.T / temperature, k).mean()

@@ -38,7 +38,7 @@ def relative_vector_loss(
     deleted research script of the official code of Li et al., ICCV 2023. Returns a scalar >= 0 in float32 or better,
     the joint one where `negatives` are global.
     """
-    student, teacher = joined(upcast(student), negatives), joined(teacher, negatives)
+    student, teacher = joined(upcast(student), negatives), joined(teacher.detach(), negatives)
     with without_autocast(student):
         own, given = unit(student), unit(constant(teacher, student))
         if variant == "norm_diff_rkd":

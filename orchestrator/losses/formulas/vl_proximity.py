@@ -11,7 +11,7 @@ from torch import Tensor
 
 from orchestrator import distributed
 from orchestrator.losses.formulas.cosines import MASKED, cosine_logits, nearest_divergence
-from orchestrator.losses.formulas.loss import Loss, Negatives, joined, upcast
+from orchestrator.losses.formulas.loss import Loss, Negatives, constant, joined, upcast
 
 Axis = Literal["classes", "images"]
 Filter = Literal["off", "teacher_correct", "teacher_probability", "batch_percentile", "train_percentile"]
@@ -38,8 +38,8 @@ def vl_proximity_loss(
     Returns a scalar >= 0 in float32 or better; no gradient into teacher and texts.
     """
     if axis == "images":
-        student, teacher = joined(upcast(student), negatives), joined(teacher, negatives)
-    target = cosine_logits(teacher.detach().to(upcast(student).dtype), class_text, temperature)
+        student, teacher = joined(upcast(student), negatives), joined(teacher.detach(), negatives)
+    target = cosine_logits(constant(teacher, student), class_text, temperature)
     logits = cosine_logits(student, class_text, temperature)
     if axis == "images":
         if kept is not None:

@@ -25,7 +25,7 @@ class VLProximitySettings(Frozen):
     without L_cls (the code's `only_proximal`) leave `embedding_cross_entropy` out.
 
     Filters, on the teacher's own classification of the image against the class texts:
-    * `off`: all images.
+    * `none`: all images (not `off`, which YAML reads as false).
     * `teacher_correct`: its arg-max is the label (the paper's, and on in all published commands).
     * `teacher_probability`: its probability of the label is at least `min_probability`.
     * `batch_percentile`: that probability is at or above this `percentile` of the batch's.
@@ -42,7 +42,7 @@ class VLProximitySettings(Frozen):
     k: int = Field(default=256, ge=1)
     temperature: float = Field(default=0.07, gt=0)
     axis: Literal["classes", "images"] = "classes"
-    filter: Literal["off", "teacher_correct", "teacher_probability", "batch_percentile", "train_percentile"] = (
+    filter: Literal["none", "teacher_correct", "teacher_probability", "batch_percentile", "train_percentile"] = (
         "teacher_correct"
     )
     filter_temperature: float = Field(default=0.01, gt=0)

@@ -14,7 +14,7 @@ from orchestrator.losses.formulas.cosines import MASKED, cosine_logits, nearest_
 from orchestrator.losses.formulas.loss import Loss, Negatives, constant, joined, upcast
 
 Axis = Literal["classes", "images"]
-Filter = Literal["off", "teacher_correct", "teacher_probability", "batch_percentile", "train_percentile"]
+Filter = Literal["none", "teacher_correct", "teacher_probability", "batch_percentile", "train_percentile"]
 _UNSEEN = -1.0  # in place of the probability of an image that no batch had yet
 
 
@@ -71,6 +71,7 @@ def at_percentile(values: Tensor, percentile: float) -> Tensor:
 
     Negative values stand for unknown ones. With percentile 0 it is the smallest known value, with 100 the largest.
     """
+    # kthvalue, not a sort: 20 ms against 135 ms for 1.28 million values on one CPU thread
     num_unknown = int((values < 0).sum())
     rank = int(percentile / 100 * max(len(values) - num_unknown - 1, 0))
     return values.kthvalue(min(num_unknown + rank + 1, len(values))).values
@@ -106,7 +107,7 @@ class VLProximity(Loss):
 
     def inputs(self) -> tuple[str, ...]:
         """The embeddings and class texts, and what the filter reads."""
-        of_filter = {"off": (), "train_percentile": ("label", "image_row")}.get(self.image_filter, ("label",))
+        of_filter = {"none": (), "train_percentile": ("label", "image_row")}.get(self.image_filter, ("label",))
         return ("student_embedding", "teacher_image", "class_text", *of_filter)
 
     def optional_inputs(self) -> tuple[str, ...]:
@@ -122,7 +123,7 @@ class VLProximity(Loss):
         image_row: Tensor | None = None,
     ) -> Tensor:
         kept = None
-        if self.image_filter != "off":
+        if self.image_filter != "none":
             assert label is not None
             kept = self._keep(upcast(teacher_image), class_text, label, image_row)
             self._kept_fraction = joined(kept.float(), self.negatives).mean()

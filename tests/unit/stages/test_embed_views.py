@@ -124,9 +124,9 @@ def test_an_epoch_shows_student_and_teacher_one_view_and_returns_to_it_after_the
         inside = batch[IMAGE].abs() < 2  # the teacher's picture is clipped to what 8 bits hold, and rounded
         assert float((batch[IMAGE] - seen)[inside].abs().max()) < 0.5 / (255 * 0.25) + 1e-5
         assert cosines(batch[TEACHER_IMAGE].numpy(), live(rows, epoch % NUM_VIEWS)[EMBEDDING]).min() >= 0.9999
-        again = trainer(kept).make_batch(rows, epoch + NUM_VIEWS)
+        again = trainer(kept).make_batch(rows, Place(epoch + NUM_VIEWS, 0))
         assert all(torch.equal(batch[name], again[name]) for name in batch)
-        assert not torch.equal(batch[IMAGE], trainer(kept).make_batch(rows, epoch + 1)[IMAGE])
+        assert not torch.equal(batch[IMAGE], trainer(kept).make_batch(rows, Place(epoch + 1, 0))[IMAGE])
     # a training that reads no image teacher, or a live one, is bound to no number of views
     for teacher in (None, kept.texts_only()):
         early, late = (trainer(teacher).make_batch(rows, Place(epoch, 0))[IMAGE] for epoch in (1, 1 + NUM_VIEWS))
@@ -136,7 +136,7 @@ def test_an_epoch_shows_student_and_teacher_one_view_and_returns_to_it_after_the
     cached, now = (trainer(teacher).make_batch(rows, Place(1, 0)) for teacher in (kept, looking))
     assert cosines(cached[TEACHER_IMAGE].numpy(), now[TEACHER_IMAGE].numpy()).min() >= 0.9999
     assert float((cached[TEACHER_LOGITS] - now[TEACHER_LOGITS]).abs().max()) < 1e-2  # logits are 100 times a cosine
-    assert not torch.equal(now[IMAGE], trainer(looking).make_batch(rows, 1 + NUM_VIEWS)[IMAGE])
+    assert not torch.equal(now[IMAGE], trainer(looking).make_batch(rows, Place(1 + NUM_VIEWS, 0))[IMAGE])
 
 
 # --- paying once ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from torch import Tensor
 from orchestrator.errors import DataError
 from orchestrator.evaluation.unit_vectors import Vectors, mask_own, row_blocks, tie_width, unit_vectors
 
+_NO_SPREAD = 1e-13  # a variance of cosines that rounding alone makes (float32 embeddings: 1e-14)
+
 
 def own_teacher_nearest(student: Vectors, teacher: Vectors) -> dict[str, float]:
     """M_rel: the fraction of images whose student embedding is nearer to its own teacher embedding than to any other's.
@@ -33,7 +35,7 @@ def own_teacher_nearest(student: Vectors, teacher: Vectors) -> dict[str, float]:
     nearest, pairs = 0, 0
     offset = target.square().sum(1)  # 1, but 0 for a zero row: of two squared distances only this and the dot differ
     for rows in row_blocks(num_images, num_images):
-        distance = offset - 2 * image[rows] @ target.T
+        distance = torch.addmm(offset, image[rows], target.T, alpha=-2)
         own = distance.diagonal(rows.start).clone()
         nearer = (distance > (own + 2 * wide)[:, None]).sum(1)
         pairs += int(nearer.sum())
@@ -49,25 +51,23 @@ def own_teacher_nearest(student: Vectors, teacher: Vectors) -> dict[str, float]:
 def similarity_correlation(student: Vectors, teacher: Vectors) -> float:
     """Pearson correlation, -1..1, of the two models' cosines over all pairs of different images.
 
-    student [N, d], teacher [N, D]; the spaces may differ. NaN where one model's cosines are all equal.
+    student [N, d], teacher [N, D]; the spaces may differ. NaN where one model's cosines are all equal. The sums over
+    pairs are taken in closed form, in float64 and O(N d D): with unit rows U and V, the cosines sum to |U^T 1|^2 and
+    their products to ||U^T V||_F^2, diagonal included.
     """
-    spaces = _pair(student, teacher)
-    num_images = len(spaces[0])
-    sums, products = torch.zeros(2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64)
-    num_pairs = num_images * (num_images - 1) // 2
-    for rows in row_blocks(num_images, num_images):
-        upper = torch.ones(rows.stop - rows.start, num_images, dtype=torch.bool, device=spaces[0].device)
-        upper = upper.triu(rows.start + 1)
-        cosines = torch.stack([(space[rows] @ space.T)[upper].double() for space in spaces])
-        sums += cosines.sum(1).cpu()
-        products += (cosines @ cosines.T).cpu()
-    if num_pairs < 2:
+    spaces = [space.double() for space in _pair(student, teacher)]
+    num_pairs = len(spaces[0]) * (len(spaces[0]) - 1)
+    if num_pairs == 0:
         return math.nan
-    covariance = products / num_pairs - torch.outer(sums, sums) / num_pairs**2
-    spread = covariance.diagonal()
-    if bool((spread <= tie_width(spaces[0].dtype) ** 2).any()):
-        return math.nan
-    return float(covariance[0, 1] / spread.prod().sqrt())
+    own = torch.stack([space.square().sum(1) for space in spaces])  # the diagonals: 1, but 0 for a zero row
+    mean = torch.stack([space.sum(0).square().sum() for space in spaces]).sub(own.sum(1)) / num_pairs
+
+    def covariance(first: int, second: int) -> float:
+        products = (spaces[first].T @ spaces[second]).square().sum() - own[first] @ own[second]
+        return float(products / num_pairs - mean[first] * mean[second])
+
+    spread = (covariance(0, 0), covariance(1, 1))
+    return covariance(0, 1) / math.sqrt(spread[0] * spread[1]) if min(spread) > _NO_SPREAD else math.nan
 
 
 def neighbour_overlap(student: Vectors, teacher: Vectors, k: int = 10) -> float:

@@ -75,11 +75,9 @@ def recall(
             f"{len(texts)} texts of {len(images)} images do not fit together",
             expected="for each text the row of its image, and at least one text for every image",
         )
+    number = torch.arange(len(images), device=owner.device)[:, None]
     to_text = [
-        _best_own_rank(
-            images[rows] @ texts.T, owner == torch.arange(rows.start, rows.stop, device=owner.device)[:, None]
-        )
-        for rows in row_blocks(len(images), len(texts))
+        _best_own_rank(images[rows] @ texts.T, owner == number[rows]) for rows in row_blocks(len(images), len(texts))
     ]
     to_image = [_own_rank(texts[rows] @ images.T, owner[rows]) for rows in row_blocks(len(texts), len(images))]
     ranks = {"image_to_text": torch.cat(to_text), "text_to_image": torch.cat(to_image)}

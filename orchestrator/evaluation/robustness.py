@@ -4,6 +4,7 @@ Reads nothing itself (pixels may be memory-mapped). Knows nothing of models: it 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -47,13 +48,15 @@ def robustness(
             right += int((predict(change(np.asarray(pixels[rows]), image_ids[rows])) == label[rows]).sum())
         return right / len(label)
 
-    found = {"clean_acc": accuracy(lambda images, _: images)}
+    found = {"clean_acc": accuracy(_unchanged)}
     for kind in kinds:
         for severity in severities:
-            found[f"{kind}_{severity}_acc"] = accuracy(
-                lambda images, names, kind=kind, severity=severity: corrupt(images, names, kind, severity, seed)
-            )
+            found[f"{kind}_{severity}_acc"] = accuracy(partial(corrupt, kind=kind, severity=severity, seed=seed))
         found[f"{kind}_acc"] = fmean(found[f"{kind}_{severity}_acc"] for severity in severities)
     found["mean_corruption_acc"] = fmean(found[f"{kind}_acc"] for kind in kinds)
     found["corruption_drop"] = found["clean_acc"] - found["mean_corruption_acc"]
     return found
+
+
+def _unchanged(pixels: Pixels, _: Sequence[str]) -> Pixels:
+    return pixels

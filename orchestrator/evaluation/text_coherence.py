@@ -1,7 +1,7 @@
 """How far a student sees the class texts as its teacher does: M_vlalign, its KL companion, agreement of the arg-max.
 
 Holds pure functions of embeddings. Reads and writes nothing. Definitions: methods 1.10 (Li et al. 2023; detail
-recommended there). Cosines are computed in float64: 50,000 images and 1,000 texts are 25 GFLOP, and equal texts then tie.
+recommended there). Cosines are computed in float64 and rounded, so that equal texts tie wherever they stand.
 """
 
 import math
@@ -85,7 +85,8 @@ def top_text_agreement(student: Vectors, teacher: Vectors, text: Vectors, label:
 
 def _spaces(student: Vectors, teacher: Vectors, text: Vectors) -> tuple[Tensor, Tensor, Tensor]:
     image, target, label = (unit_vectors(vectors, torch.float64) for vectors in (student, teacher, text))
-    assert len(image) == len(target) > 0 and len(label) > 0, "one student and one teacher row for each image"
+    assert len(image) == len(target) > 0, "one student and one teacher row for each image"
+    assert len(label) > 0, "at least one text"
     return image, target.to(image.device), label.to(image.device)
 
 

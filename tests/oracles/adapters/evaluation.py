@@ -1,4 +1,4 @@
-"""Metrics and protocols of the OOD paper: coherence, text spectrum, zero-shot and few-shot evaluation, few-shot batches."""
+"""The OOD paper's metrics and protocols: coherence, text spectrum, zero-shot and few-shot evaluation, its batches."""
 
 import torch
 

@@ -18,7 +18,7 @@ from orchestrator.errors import NonFiniteLossError
 from orchestrator.training import order
 from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.model import IMAGE, DistillationModel
-from orchestrator.training.optimizer import build_optimizer, learning_rate_factor
+from orchestrator.training.optimizer import build_optimizer, set_rates
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.views import draw_views, view_id
 
@@ -86,9 +86,10 @@ class Trainer:
         Raises:
             NonFiniteLossError: naming step, parts and image ids; the parameters are left as they were.
         """
-        factor = learning_rate_factor(self.step_index, self.num_steps, self.settings.schedule)
-        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * factor
+        set_rates(
+            self.optimizer, self._peaks, self.settings.schedule, step=self.step_index, num_steps=self.num_steps,
+            num_epochs=self.settings.epochs, peak=self.settings.optimizer.learning_rate,
+        )  # fmt: skip
         total, parts = self._forward(batch)
         if not bool(torch.isfinite(total)):
             shown = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())

@@ -31,6 +31,7 @@ from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.data import SplitData, load_split, load_teacher
 from orchestrator.training.loop import Progress, Trainer
 from orchestrator.training.model import DistillationModel
+from orchestrator.training.parameters import freeze
 from orchestrator.training.settings import TeacherViews, TrainingSettings
 
 IMAGE_TEACHER_INPUTS = frozenset({vocabulary.TEACHER_IMAGE, vocabulary.TEACHER_LOGITS})
@@ -109,6 +110,7 @@ def build_model(job: TrainingJob, class_count: tuple[int, ...], text_dim: int, t
     adaptor = job.adaptor.build(feature_dim, text_dim)
     objective = Objective.build(job.losses, context)
     model = DistillationModel(student, adaptor, objective)
+    freeze(model, job.training.freeze)
     return model.to(memory_format=torch.channels_last)
 
 

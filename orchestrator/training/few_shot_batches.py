@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from orchestrator.errors import ConfigError
-from orchestrator.training.order import Indices, epoch_order
+from orchestrator.training.order import Indices, permutation
 
 
 def support_per_batch(num_support: int, batch_size: int) -> tuple[int, int]:
@@ -63,7 +63,7 @@ def few_shot_batches(
         ConfigError: as `support_per_batch`.
     """
     support, base = support_per_batch(num_support, batch_size)
-    order = epoch_order(num_base, data_seed, epoch)
+    order = permutation(num_base, data_seed, epoch)
     for index in range(first, num_few_shot_batches(num_base, num_support, batch_size, as_code=as_code)):
         # the third word of the counter keeps these draws apart from the epoch's order, which counts from zero
         generator = np.random.Generator(np.random.Philox(key=[data_seed, epoch], counter=[0, 0, index + 1, 0]))

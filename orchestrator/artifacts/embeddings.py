@@ -23,6 +23,7 @@ from orchestrator.artifacts.storage import read_json, read_table
 from orchestrator.artifacts.teacher_store import KEY, TeacherStore
 from orchestrator.errors import ArtifactError
 from orchestrator.frozen import Frozen
+from orchestrator.vocabulary import SPLIT_TRAIN
 
 HEADER, HOT = "embeddings.json", "hot"
 TEXTS, CLASSES, IMAGES, TEXT_ROWS = "texts.parquet", "classes.parquet", "images.parquet", "text_rows.parquet"
@@ -61,6 +62,11 @@ class EmbeddingsHeader(Frozen):
     arrays: dict[str, ArrayOf]
     encoders: dict[str, dict[str, Any]]
     views: dict[str, Any] | None = None
+
+
+def text_rows_name(split: str) -> str:
+    """The file that tells which text each image of a split has from each source."""
+    return TEXT_ROWS if split == SPLIT_TRAIN else f"text_rows_{split}.parquet"
 
 
 class Embeddings:

@@ -20,6 +20,7 @@ from orchestrator.captioners.quality_thresholds import CaptionThresholds
 from orchestrator.captioners.texts import CaptionText, ClassTextSettings, TextSettings, WrittenDescriptionText
 from orchestrator.datasets import DatasetSettings, ListFileSettings
 from orchestrator.datasets.framing import Framing
+from orchestrator.evaluation.settings import EvaluationSettings
 from orchestrator.frozen import Frozen
 from orchestrator.losses import LossSettings
 from orchestrator.students import StudentSettings
@@ -81,6 +82,7 @@ class Experiment(Frozen):
     adaptor: AdaptorSettings = AdaptorSettings()
     losses: dict[str, LossSettings]
     training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     arms: dict[str, dict[str, Override]] = Field(default={"distilled": {}})
     sweep: SweepReference | None = None
 

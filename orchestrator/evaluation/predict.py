@@ -73,6 +73,14 @@ def count_correct(
     return distributed.sum_over_workers(correct).numpy(), distributed.sum_over_workers(total).numpy()
 
 
+def can_classify(student: Student, class_text: Tensor | None) -> bool:
+    """Whether `count_correct` has anything to choose a class by."""
+    made = student.makes()
+    if v.STUDENT_LOGITS in made:
+        return True
+    return class_text is not None and v.STUDENT_EMBEDDING in made and student.embedding_dim == class_text.shape[1]
+
+
 @torch.inference_mode()
 def embed(student: Student, supply: Supply, num_rows: int, output: str) -> npt.NDArray[np.float32]:
     """One output of a student, [N, ...] float32, in the order of the rows, in this process."""

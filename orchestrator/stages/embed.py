@@ -70,10 +70,18 @@ def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
         sources = {
             name: texts_of(text, train, data.classes, captions, written) for name, text in experiment.texts.items()
         }
-        groups = list(dict.fromkeys(group for found in sources.values() for group in found if group is not None))
+        others = _texts_of_others(context, data, captions, written)
+        every = [*sources.values(), *(found for columns in others.values() for found in columns.values())]
+        groups = list(dict.fromkeys(group for found in every for group in found if group is not None))
         rows = {group: row for row, group in enumerate(groups)}
         columns = {name: [-1 if group is None else rows[group] for group in found] for name, found in sources.items()}
         write_table(folder / embeddings.TEXT_ROWS, pa.table({"image_id": train["image_id"], **columns}))
+        for split, of_split in others.items():
+            numbers = {
+                name: pa.array([-1 if group is None else rows[group] for group in found], pa.int64())
+                for name, found in of_split.items()
+            }
+            write_table(folder / embeddings.text_rows_name(split), pa.table(numbers))
 
         unique = texts_in(groups)
         texts = encoded_texts(context, encoder, unique or [""])
@@ -143,6 +151,26 @@ def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
 
     context.make(planned, build)
     return planned
+
+
+def _texts_of_others(
+    context: Context, data: DatasetIndex, captions: pa.Table, written: pa.Table | None
+) -> dict[str, dict[str, list[Group | None]]]:
+    """Split -> source -> the texts of its images, for the captioned splits besides the training split.
+
+    Students with a text side are evaluated on such pairs, which they have not seen.
+    """
+    experiment = context.experiment
+    found: dict[str, dict[str, list[Group | None]]] = {}
+    for split in experiment.caption_splits:
+        if split == vocabulary.SPLIT_TRAIN:
+            continue
+        images = data.images.filter(pc.equal(data.images["split"], split))
+        found[split] = {
+            name: list(texts_of(text, images, data.classes, captions, written))
+            for name, text in experiment.texts.items()
+        }
+    return found
 
 
 def _write_groups(made: Embeddings, name: str, groups: Sequence[Group]) -> None:

@@ -1,32 +1,42 @@
-"""Stage `evaluate`: a finished student on the report split: All, Many, Medium, Few and each class.
+"""Stage `evaluate`: a finished student on the report split: accuracies, and the measures that the experiment names.
 
-Reads a student and the shards; writes `evaluation.json`. The only stage that reads the report split's labels.
+Reads a student, the shards and, for some measures, the embeddings; writes `evaluation.json`. The only stage that reads
+the report split's labels.
 """
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from orchestrator import vocabulary
+from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import write_json
+from orchestrator.evaluation.settings import EvaluationSettings
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
-from orchestrator.training.student_file import STUDENT
+from orchestrator.training.student_file import STUDENT, is_student
 
 EVALUATION = "evaluation.json"
+ACCURACIES = ("all", "mean_per_class", "many", "medium", "few")
+SEEN, UNSEEN = "seen", "unseen"  # prefixes of accuracies where some classes are unseen in training
 
 
 def plan(context: Context, student: Plan, arm: str) -> Plan:
     """An evaluation depends on the student alone: its identity, and its very weights, should it have been made anew."""
     manifest = read_manifest(student.folder)
     assert manifest is not None, "an arm is evaluated after it was trained"
-    parents = {"train": student.fingerprint, "weights": manifest.files[STUDENT]}
+    weights = {name: digest for name, digest in manifest.files.items() if is_student(name)}
+    parents = {"train": student.fingerprint, **{f"weights/{name}": digest for name, digest in weights.items()}}
     folder = context.folder / "evaluations" / arm
-    return Plan("evaluate", folder, {"split": vocabulary.SPLIT_REPORT}, parents, is_view=True)
+    settings = {
+        "split": vocabulary.SPLIT_REPORT, "evaluation": context.experiment.evaluation.model_dump(mode="json")
+    }  # fmt: skip
+    return Plan("evaluate", folder, settings, parents, is_view=True)
 
 
 def make(context: Context, parents: Mapping[str, Plan], student: Plan, arm: str) -> Plan:
@@ -34,7 +44,7 @@ def make(context: Context, parents: Mapping[str, Plan], student: Plan, arm: str)
     planned = plan(context, student, arm)
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
-        found, metrics = evaluate_student(student, parents, folder)
+        found, metrics = evaluate_student(context, student, parents, folder)
         run_key = f"{context.experiment.name}/arm/{arm}"
         context.tracker.log_metrics(run_key, metrics, student.settings["training"]["epochs"])
         return {"images": sum(found["total"])}, metrics
@@ -44,24 +54,67 @@ def make(context: Context, parents: Mapping[str, Plan], student: Plan, arm: str)
 
 
 def evaluate_student(
-    student: Plan, parents: Mapping[str, Plan], folder: Path
+    context: Context, student: Plan, parents: Mapping[str, Plan], folder: Path
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Count a trained student's right answers on the report split, write them into `folder`, return them and metrics.
 
-    The network is the one the student's own plan names: a sweep's best values may have changed its arm's.
+    Where students of several last epochs are kept, accuracies are the mean over them (methods 1.11), and the counts by
+    class and all measures are the last one's. With unseen classes, `all` and `mean_per_class` are those of unseen
+    classes chosen among unseen classes, and `seen_...` those of the selection split among the seen ones.
     """
-    from orchestrator.evaluation.predict import count_correct, images_of
-    from orchestrator.training.data import load_split
+    from orchestrator.stages.measures import Subject, measure
     from orchestrator.training.student_file import load_student
 
-    shards = parents["shard"].folder
-    train, data = load_split(shards, vocabulary.SPLIT_TRAIN), load_split(shards, vocabulary.SPLIT_REPORT)
-    num_classes = index.num_classes(parents["index"])
-    counts = np.bincount(train.labels, minlength=num_classes)
-    model = load_student(student.folder / STUDENT)
-    correct, total = count_correct(model, images_of(data.pixels), data.labels, num_classes)
-    accuracies = shot_accuracy(correct, total, counts)
-    per_class = {"correct": correct.tolist(), "total": total.tolist(), "train_count": counts.tolist()}
-    found = {"metrics": accuracies, **per_class}
+    files = sorted(path for path in student.folder.iterdir() if is_student(path.name))
+    files = [*(path for path in files if path.name != STUDENT), student.folder / STUDENT]
+    subjects = [
+        Subject(
+            student=load_student(path),
+            shards=parents["shard"].folder,
+            embeddings=Embeddings(parents["embed"].folder, context.hot_copies),
+            image_size=student.settings["image_size"],
+            num_classes=index.num_classes(parents["index"]),
+            num_seen=index.num_seen_classes(parents["index"]),
+            text_sources=tuple(student.settings["text_sources"]),
+            settings=context.experiment.evaluation,
+        )
+        for path in files
+    ]
+    counted = [_accuracies(subject) for subject in subjects]
+    accuracies = _means([metrics for metrics, _ in counted])
+    found = {"metrics": accuracies, **counted[-1][1], "epochs_averaged": len(counted), "measures": measure(subjects[-1])}
     write_json(folder / EVALUATION, found)
-    return found, {f"report/{name}": value for name, value in accuracies.items()}
+    return found, {**{f"report/{name}": value for name, value in accuracies.items()}, **found["measures"]}
+
+
+def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]]]:
+    """(accuracies, counts by class) of one student; no accuracies of one that cannot classify."""
+    from torch import from_numpy
+
+    from orchestrator.evaluation.predict import can_classify, count_correct
+
+    trained = np.bincount(subject.data(vocabulary.SPLIT_TRAIN).labels, minlength=subject.num_classes)
+    text = None if subject.class_text is None else from_numpy(subject.class_text)
+    nothing = [0] * subject.num_classes
+    counts = {"correct": nothing, "total": nothing, "train_count": trained.tolist()}
+    if not can_classify(subject.student, text):
+        return {}, counts
+
+    def counted(split: str) -> tuple[Any, Any]:
+        return count_correct(
+            subject.student, subject.supply(split), subject.data(split).labels, subject.num_classes,
+            class_text=text, label_range=subject.label_set(split),
+        )  # fmt: skip
+
+    correct, total = counted(vocabulary.SPLIT_REPORT)
+    metrics = shot_accuracy(correct, total, trained)
+    if subject.num_seen < subject.num_classes:
+        of_seen = shot_accuracy(*counted(vocabulary.SPLIT_SELECT), trained)
+        kept = ("all", "mean_per_class")
+        metrics = {name: metrics[name] for name in kept}
+        metrics |= {f"{UNSEEN}_{name}": metrics[name] for name in kept} | {f"{SEEN}_{name}": of_seen[name] for name in kept}
+    return metrics, {"correct": correct.tolist(), "total": total.tolist(), "train_count": trained.tolist()}
+
+
+def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: statistics.fmean(one[name] for one in each) for name in each[-1]}

@@ -141,7 +141,7 @@ def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) 
                 errors.append(f"{cell.arm} seed {cell.seed}: {error}")
                 context.tracker.end_run(run_key, "FAILED", error)
                 return
-            found, metrics = evaluate_student(cell.plan, parents, cell.plan.folder)
+            found, metrics = evaluate_student(context, cell.plan, parents, cell.plan.folder)
             context.tracker.log_metrics(run_key, metrics, cell.experiment.training.epochs)
             seconds = time.perf_counter() - started.get(index, time.perf_counter())
             context.finish(cell.plan, {"images": sum(found["total"])}, metrics, seconds)

@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from orchestrator.artifacts.manifest import Status
 from orchestrator.artifacts.storage import read_json, read_table, write_json, write_table
 from orchestrator.artifacts.table_digest import digest_table
@@ -78,6 +80,11 @@ def _rehash(context: Context, planned: Plan) -> Plan:
 def num_classes(planned: Plan) -> int:
     """Classes of a finished index, those without an image included."""
     return read_table(planned.folder / "classes.parquet", columns=["label"]).num_rows
+
+
+def num_seen_classes(planned: Plan) -> int:
+    """Classes of a finished index that are seen in training; unseen ones come after them."""
+    return int(pc.sum(read_table(planned.folder / "classes.parquet", columns=["seen"])["seen"]).as_py())
 
 
 def load(context: Context) -> DatasetIndex:

@@ -3,7 +3,7 @@
 Reads the `shards` and `embeddings` artifacts. Knows nothing of how they were made.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 
 from orchestrator import vocabulary
-from orchestrator.artifacts.embeddings import TEXT_ROWS, Embeddings
+from orchestrator.artifacts.embeddings import TEXT_ROWS, Embeddings, text_rows_name
 from orchestrator.artifacts.storage import read_table
 from orchestrator.teachers.encoder import EMBEDDING, FEATURE, LOGITS, TOKENS
 from orchestrator.training.draws import image_keys
@@ -144,6 +144,38 @@ class TeacherData:
         }
 
 
+def load_split_rows(
+    embeddings: Embeddings, split: str, texts: Sequence[str]
+) -> Callable[[npt.NDArray[np.int64]], dict[str, torch.Tensor]]:
+    """Rows of a split -> what the teachers say of its images as they are, by vocabulary name.
+
+    Texts are there for splits that are captioned (`caption_splits`).
+    """
+    prefix = f"images/{split}/"
+    arrays = {name: embeddings.open(name).array for name in embeddings.header.arrays if name.startswith(prefix)}
+    outputs = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    path = embeddings.folder / text_rows_name(split)
+    rows = read_table(path) if path.is_file() and texts else None
+    columns = [] if rows is None else [rows[name].to_numpy().astype(np.int64) for name in texts]
+    vectors = embeddings.vectors("texts")
+    assert vectors is not None, "the embed stage always makes texts"
+    num_images = len(next(iter(outputs.values()))) if outputs else 0 if rows is None else rows.num_rows
+    data = TeacherData(
+        text_vectors=vectors,
+        text_ids=np.stack(columns, axis=1) if columns else np.zeros((num_images, 0), np.int64),
+        image_vectors=outputs.get(EMBEDDING),
+        class_vectors=None,
+        logit_scale=0.0,
+        grid=_grid_of(embeddings),
+        image_outputs=outputs,
+    )
+    return lambda chosen: data.inputs(chosen, 0)
+
+
+def _grid_of(embeddings: Embeddings) -> tuple[int, int] | None:
+    return None if grid is None else (int(grid[0]), int(grid[1]))
+
+
 def load_teacher(
     folder: Path, texts: Sequence[str], hot_copies: Path | None = None, num_classes: int | None = None
 ) -> TeacherData:
@@ -159,7 +191,6 @@ def load_teacher(
     names = [name for name in embeddings.header.arrays if name.startswith(prefix)]
     outputs = {name.removeprefix(prefix): embeddings.open(name).array for name in names}
     domains = embeddings.vectors("domains")
-    grid = embeddings.header.encoders.get("image_teacher", {}).get("grid")
     text_vectors = embeddings.vectors("texts")
     assert text_vectors is not None, "the embed stage always makes texts"
     return TeacherData(
@@ -169,7 +200,7 @@ def load_teacher(
         class_vectors=embeddings.vectors("classes"),
         logit_scale=embeddings.header.logit_scale,
         domain_vectors=None if domains is None else domains.reshape(num_classes or 1, -1, domains.shape[1]),
-        grid=None if grid is None else (int(grid[0]), int(grid[1])),
+        grid=_grid_of(embeddings),
         image_outputs=outputs,
         num_classes=num_classes,
         views=None if embeddings.header.views is None else TeacherViews.model_validate(embeddings.header.views),

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from orchestrator import vocabulary as v
-from orchestrator.evaluation.predict import count_correct, images_of
+from orchestrator.evaluation.predict import can_classify, count_correct, images_of
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.students.networks.student import IMAGE, Student
 from orchestrator.training.data import SplitData
@@ -33,10 +32,7 @@ class Judge:
 
     def __call__(self) -> dict[str, float]:
         """See the class."""
-        made = self.student.makes()
-        if self.student.reads != (IMAGE,):
-            return {}
-        if v.STUDENT_LOGITS not in made and (self.class_text is None or v.STUDENT_EMBEDDING not in made):
+        if self.student.reads != (IMAGE,) or not can_classify(self.student, self.class_text):
             return {}
         num_classes = len(self.train_count)
         label_range = None if self.class_text is None else (0, len(self.class_text))

@@ -5,6 +5,7 @@ projection heads and the losses' own weights are left behind (VLM-KD, section 2)
 """
 
 import json
+from fnmatch import fnmatchcase
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,11 @@ HEADER = "orchestrator.student"  # of the file's metadata
 def student_name(epoch: int) -> str:
     """The file of the student as it was after an epoch before the last."""
     return f"student-{epoch:04d}.safetensors"
+
+
+def is_student(name: str) -> bool:
+    """Whether a file of a run's folder is a student, of the last epoch or of one before it."""
+    return name == STUDENT or fnmatchcase(name, "student-[0-9]*.safetensors")
 
 
 def context_of(job: "TrainingJob", dims: Mapping[str, int]) -> StudentContext:

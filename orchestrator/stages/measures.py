@@ -1,0 +1,255 @@
+"""The measures of a finished student: what each of them needs of the artifacts, joined and handed to evaluation/.
+
+Reads shards and embeddings. Knows nothing of training.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from orchestrator import vocabulary as v
+from orchestrator.artifacts.embeddings import Embeddings
+from orchestrator.errors import ConfigError
+from orchestrator.evaluation import calibration as calibrated
+from orchestrator.evaluation import coherence as coherent
+from orchestrator.evaluation import few_shot, probes
+from orchestrator.evaluation import retrieval as retrieved
+from orchestrator.evaluation import robustness as robust
+from orchestrator.evaluation.latency import inference_latency
+from orchestrator.evaluation.model_size import model_size_mb, num_parameters
+from orchestrator.evaluation.predict import Supply, embed, images_of
+from orchestrator.evaluation.settings import EvaluationSettings, Measure
+from orchestrator.evaluation.text_spectrum import text_spectrum
+from orchestrator.students.networks.student import IMAGE, Student
+from orchestrator.teachers.encoder import EMBEDDING
+from orchestrator.training.data import SplitData, load_split, load_split_rows
+
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A finished student with everything that is known of its images.
+
+    Attributes:
+        num_seen: classes seen in training; labels from here on are unseen ones'.
+        text_sources: of the experiment, in order; the first one's texts are an image's captions.
+    """
+
+    student: Student
+    shards: Path
+    embeddings: Embeddings
+    image_size: int
+    num_classes: int
+    num_seen: int
+    text_sources: tuple[str, ...]
+    settings: EvaluationSettings
+
+    def data(self, split: str) -> SplitData:
+        """Images and labels of a split."""
+        return load_split(self.shards, split)
+
+    def supply(self, split: str) -> Supply:
+        """What the student reads of a split's images."""
+        if self.student.reads == (IMAGE,):
+            return images_of(self.data(split).pixels, self.image_size)
+        of_teacher = load_split_rows(self.embeddings, split, self.text_sources)
+        pixels = images_of(self.data(split).pixels, self.image_size) if IMAGE in self.student.reads else None
+
+        def supply(rows: npt.NDArray[np.int64]) -> Mapping[str, Tensor]:
+            return {**of_teacher(rows), **({} if pixels is None else pixels(rows))}
+
+        return supply
+
+    def made(self, split: str, output: str) -> Vectors:
+        """One output of the student on a whole split."""
+        return embed(self.student, self.supply(split), len(self.data(split).labels), output)
+
+    def embedding(self, split: str) -> Vectors:
+        """The student's embedding, or its feature where it has none."""
+        return self.made(split, v.STUDENT_EMBEDDING if v.STUDENT_EMBEDDING in self.student.makes() else v.STUDENT_FEATURE)
+
+    def teacher(self, split: str) -> Vectors | None:
+        """The image teacher's embeddings of a split's images as they are; None where it has not seen them."""
+        copy = self.embeddings.get(f"images/{split}/{EMBEDDING}")
+        return None if copy is None else np.asarray(copy.array, np.float32)
+
+    @cached_property
+    def class_text(self) -> Vectors | None:
+        """Unit embeddings of all classes, [C, D]."""
+        vectors = self.embeddings.vectors("classes")
+        return None if vectors is None else np.asarray(vectors, np.float32)
+
+    def label_set(self, split: str) -> tuple[int, int]:
+        """The classes [first, last) among which a split's images are told apart."""
+        unseen = self.num_seen < self.num_classes
+        return (self.num_seen, self.num_classes) if unseen and split == v.SPLIT_REPORT else (0, self.num_seen)
+
+    def needs(self, thing: Any, measure: Measure, remedy: str) -> Any:
+        """`thing`, or an error when there is none."""
+        if thing is None:
+            raise ConfigError(f"evaluation.measures: {measure} cannot be taken of this student", remedy=remedy)
+        return thing
+
+
+def coherence(subject: Subject) -> dict[str, float]:
+    """`SPLIT/m_rel` and so on, on at most `max_images` of each split the image teacher has seen (methods 1.10)."""
+    remedy = "set an image teacher that encodes texts too, and student.embedding"
+    text = subject.needs(subject.class_text, "coherence", remedy)
+    subject.needs(subject.student.embedding_dim or None, "coherence", remedy)
+    found: dict[str, float] = {}
+    for split in v.SPLITS:
+        teacher = subject.teacher(split)
+        labels = subject.data(split).labels
+        first, last = subject.label_set(split)
+        fits = (labels >= first) & (labels < last)
+        if teacher is None or fits.sum() < 2:
+            continue
+        rows = np.flatnonzero(fits)
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), subject.settings.max_images)).round().astype(int)]
+        made = embed(subject.student, subject.supply(split), len(labels), v.STUDENT_EMBEDDING)[rows]
+        values = coherent.coherence(
+            made, teacher[rows], text[first:last], labels[rows] - first,
+            num_neighbours=subject.settings.num_neighbours,
+        )  # fmt: skip
+        found |= {f"{split}/{name}": value for name, value in values.items()}
+    return found
+
+
+def spectrum(subject: Subject) -> dict[str, float]:
+    """Of the class texts, all and those of unseen classes."""
+    remedy = "set an image teacher that encodes texts too"
+    text = subject.needs(subject.class_text, "text_spectrum", remedy)
+    return {f"class_text/{name}": value for name, value in text_spectrum(text).values().items()}
+
+
+def neighbours(subject: Subject) -> dict[str, float]:
+    """Class accuracy by the nearest training images."""
+    train, report = subject.data(v.SPLIT_TRAIN).labels, subject.data(v.SPLIT_REPORT).labels
+    bank, shown = subject.embedding(v.SPLIT_TRAIN), subject.embedding(v.SPLIT_REPORT)
+    found = probes.neighbour_accuracy(bank, train, shown, report)
+    return {f"report/{name}": value for name, value in found.items()}
+
+
+def linear_probe(subject: Subject) -> dict[str, float]:
+    """Class accuracy of a logistic regression on the frozen embedding; its strength is chosen on the select split."""
+    parts: list[Any] = []
+    for split in (v.SPLIT_TRAIN, v.SPLIT_SELECT, v.SPLIT_REPORT):
+        parts += [subject.embedding(split), subject.data(split).labels]
+    return {f"report/{name}": value for name, value in probes.linear_probe(*parts).items()}
+
+
+def retrieval(subject: Subject) -> dict[str, float]:
+    """Images against their own captions, the first source's, on the report split (methods 6.4)."""
+    remedy = "put report among caption_splits, and give the student an embedding in the texts' space"
+    rows = load_split_rows(subject.embeddings, v.SPLIT_REPORT, subject.text_sources)
+    count = len(subject.data(v.SPLIT_REPORT).labels)
+    given = rows(np.arange(count))
+    subject.needs(given.get(v.TEXT), "retrieval", remedy)
+    has_text = (given[v.TEXT_ID][:, 0] >= 0).numpy()
+    two_sided = v.STUDENT_TEXT in subject.student.makes()
+    text = subject.made(v.SPLIT_REPORT, v.STUDENT_TEXT) if two_sided else given[v.TEXT][:, 0].numpy()
+    image = subject.embedding(v.SPLIT_REPORT)
+    if image.shape[1] != text.shape[1]:
+        subject.needs(None, "retrieval", remedy)
+    image, text = image[has_text], text[has_text]
+    found = retrieved.in_batch_accuracy(image, text, subject.settings.batch_size) | retrieved.recall(image, text)
+    return {f"report/{name}": value for name, value in found.items()}
+
+
+def self_match(subject: Subject) -> dict[str, float]:
+    """The degenerate score of methods 6.4, under its label."""
+    found = retrieved.self_match_accuracy(subject.embedding(v.SPLIT_REPORT), subject.settings.batch_size)
+    return {f"report/{name}": value for name, value in found.items()}
+
+
+def few_shot_retrieval(subject: Subject) -> dict[str, float]:
+    """Unseen classes by the teacher's embeddings of their support images (methods 1.12), and as the code does it."""
+    remedy = "use dataset.ood_split with shots, an image teacher that encodes texts too, and student.embedding"
+    text = subject.needs(subject.class_text, "few_shot_retrieval", remedy)
+    teacher = subject.needs(subject.teacher(v.SPLIT_TRAIN), "few_shot_retrieval", f"{remedy}, image_teacher_views: 0")
+    labels, truth = subject.data(v.SPLIT_TRAIN).labels, subject.data(v.SPLIT_REPORT).labels
+    support = np.flatnonzero(labels >= subject.num_seen)
+    subject.needs(len(support) or None, "few_shot_retrieval", remedy)
+    unseen = range(subject.num_seen, subject.num_classes)
+    shown = subject.made(v.SPLIT_REPORT, v.STUDENT_EMBEDDING)
+    found: dict[str, float] = {}
+    for name, as_code in (("few_shot_retrieval", False), ("few_shot_retrieval_as_code", True)):
+        values = few_shot.retrieval_accuracy(
+            shown, text, truth, teacher[support][:, None], labels[support], unseen, as_code=as_code
+        )
+        found[f"report/{name}"] = values["mean_per_class"]
+    return found
+
+
+def scores(subject: Subject, pixels: npt.NDArray[np.uint8]) -> Tensor:
+    """[N, C'] logits among the report split's label set; of an embedding student cosines over 0.07."""
+    first, last = subject.label_set(v.SPLIT_REPORT)
+    supply = images_of(pixels, subject.image_size)
+    if v.STUDENT_LOGITS in subject.student.makes():
+        return torch.from_numpy(embed(subject.student, supply, len(pixels), v.STUDENT_LOGITS)[:, first:last])
+    remedy = "give the student a classifier, or an embedding and class texts"
+    text = torch.from_numpy(subject.needs(subject.class_text, "calibration", remedy)[first:last])
+    made = torch.from_numpy(embed(subject.student, supply, len(pixels), v.STUDENT_EMBEDDING))
+    return torch.nn.functional.normalize(made, dim=1) @ text.T / 0.07
+
+
+def calibration(subject: Subject) -> dict[str, float]:
+    """Expected calibration error and its companions."""
+    data, (first, _) = subject.data(v.SPLIT_REPORT), subject.label_set(v.SPLIT_REPORT)
+    found = calibrated.calibration(scores(subject, data.pixels), torch.from_numpy(data.labels - first))
+    return {f"report/{name}": value for name, value in found.items()}
+
+
+def robustness(subject: Subject) -> dict[str, float]:
+    """Accuracy under corruptions."""
+    data, (first, _) = subject.data(v.SPLIT_REPORT), subject.label_set(v.SPLIT_REPORT)
+
+    def predict(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        return scores(subject, pixels).argmax(1).numpy() + first
+
+    found = robust.robustness(predict, data.pixels, data.labels, data.image_ids)
+    return {f"report/{name}": value for name, value in found.items()}
+
+
+def size(subject: Subject) -> dict[str, float]:
+    """Megabytes (2^20 bytes of parameters) and number of parameters, of the student alone (methods 6.4)."""
+    return {"model_size_mb": model_size_mb(subject.student), "num_parameters": float(num_parameters(subject.student))}
+
+
+def latency(subject: Subject) -> dict[str, float]:
+    """Milliseconds of a forward pass on this machine."""
+    if subject.student.reads != (IMAGE,):
+        subject.needs(None, "latency", "leave it out: the student reads a teacher's rows, not images")
+    sizes, threads = subject.settings.latency_batch_sizes, subject.settings.latency_threads
+    return inference_latency(subject.student, subject.image_size, batch_sizes=sizes, threads=threads)
+
+
+MEASURES: Mapping[Measure, Callable[[Subject], dict[str, float]]] = {
+    "coherence": coherence,
+    "text_spectrum": spectrum,
+    "neighbours": neighbours,
+    "linear_probe": linear_probe,
+    "retrieval": retrieval,
+    "self_match": self_match,
+    "few_shot_retrieval": few_shot_retrieval,
+    "calibration": calibration,
+    "robustness": robustness,
+    "size": size,
+    "latency": latency,
+}
+
+
+def measure(subject: Subject) -> dict[str, float]:
+    """All measures that the settings name."""
+    found: dict[str, float] = {}
+    for name in subject.settings.measures:
+        found |= MEASURES[name](subject)
+    return found

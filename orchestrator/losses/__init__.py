@@ -8,28 +8,40 @@ from typing import Annotated
 from pydantic import Field
 
 from orchestrator.losses.caption_contrastive import CaptionContrastiveSettings
+from orchestrator.losses.clip_contrastive import ClipContrastiveSettings
+from orchestrator.losses.clip_distillation import ClipDistillationSettings
+from orchestrator.losses.clip_kd import ClipKdSettings
 from orchestrator.losses.embedding_cross_entropy import EmbeddingCrossEntropySettings
 from orchestrator.losses.embedding_mse import EmbeddingMSESettings
 from orchestrator.losses.image_contrastive import ImageContrastiveSettings
 from orchestrator.losses.image_distillation import ImageDistillationSettings
 from orchestrator.losses.logit_adjusted_cross_entropy import LogitAdjustedCrossEntropySettings
+from orchestrator.losses.mobileclip_dr import MobileclipDrSettings
 from orchestrator.losses.multi_label_asymmetric import MultiLabelAsymmetricSettings
 from orchestrator.losses.neighbourhood_kl import NeighbourhoodKLSettings
 from orchestrator.losses.relative_vector import RelativeVectorSettings
+from orchestrator.losses.siglip import SiglipSettings
+from orchestrator.losses.similarity_matching import SimilarityMatchingSettings
 from orchestrator.losses.text_contrastive import TextContrastiveSettings
 from orchestrator.losses.text_hinge import TextHingeSettings
 from orchestrator.losses.vl_proximity import VLProximitySettings
 
 LossSettings = Annotated[
     CaptionContrastiveSettings
+    | ClipContrastiveSettings
+    | ClipDistillationSettings
+    | ClipKdSettings
     | EmbeddingCrossEntropySettings
     | EmbeddingMSESettings
     | ImageContrastiveSettings
     | ImageDistillationSettings
     | LogitAdjustedCrossEntropySettings
+    | MobileclipDrSettings
     | MultiLabelAsymmetricSettings
     | NeighbourhoodKLSettings
     | RelativeVectorSettings
+    | SiglipSettings
+    | SimilarityMatchingSettings
     | TextContrastiveSettings
     | TextHingeSettings
     | VLProximitySettings,
@@ -38,15 +50,21 @@ LossSettings = Annotated[
 
 __all__ = [
     "CaptionContrastiveSettings",
+    "ClipContrastiveSettings",
+    "ClipDistillationSettings",
+    "ClipKdSettings",
     "EmbeddingCrossEntropySettings",
     "EmbeddingMSESettings",
     "ImageContrastiveSettings",
     "ImageDistillationSettings",
     "LogitAdjustedCrossEntropySettings",
     "LossSettings",
+    "MobileclipDrSettings",
     "MultiLabelAsymmetricSettings",
     "NeighbourhoodKLSettings",
     "RelativeVectorSettings",
+    "SiglipSettings",
+    "SimilarityMatchingSettings",
     "TextContrastiveSettings",
     "TextHingeSettings",
     "VLProximitySettings",

@@ -66,7 +66,7 @@ class TwoTowerSettings(Frozen):
         text_side = None
         if self.has_text_side(context):
             projection = bottleneck(context.text_dim, hidden_dim, self.embedding_dim)
-            text_side = TextSide(projection, text_tower, all_texts=self.texts == "all")
+            text_side = TextSide(context.text_dim, projection, text_tower, all_texts=self.texts == "all")
         return TwoTowerStudent(
             image_input=image_input,
             width=width,

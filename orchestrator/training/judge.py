@@ -34,9 +34,9 @@ class Judge:
     def __call__(self) -> dict[str, float]:
         """See the class."""
         made = self.student.makes()
-        if self.student.reads != (IMAGE,):
+        if self.student.reads[0] != IMAGE:
             return {}
-        if v.STUDENT_LOGITS not in made and (self.class_text is None or v.STUDENT_EMBEDDING not in made):
+        if v.STUDENT_LOGITS not in made and (self._classes() is None or v.STUDENT_EMBEDDING not in made):
             return {}
         num_classes = len(self.train_count)
         label_range = None if self.class_text is None else (0, len(self.class_text))
@@ -45,3 +45,9 @@ class Judge:
             class_text=self.class_text, label_range=label_range,
         )  # fmt: skip
         return {f"select/{name}": value for name, value in shot_accuracy(correct, total, self.train_count).items()}
+
+    def _classes(self) -> Tensor | None:
+        """The class texts in the student's own space, where it has a way to bring them there."""
+        if self.class_text is None:
+            return None
+        return self.student.class_embeddings(self.class_text.to(next(self.student.parameters()).device))

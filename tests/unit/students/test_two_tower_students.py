@@ -157,6 +157,16 @@ def test_all_texts_of_an_image_are_embedded_as_the_first_alone_is() -> None:
     torch.testing.assert_close(every.text_side(text[:, 2]), three[:, 2])
 
 
+def test_class_texts_go_through_the_text_side_and_a_student_without_one_has_no_classes() -> None:
+    class_text = torch.randn(7, 16, generator=torch.Generator().manual_seed(2))
+    for settings in (BottleneckStudentSettings(), ResnetEmbeddingStudentSettings()):
+        student = build(settings).eval()
+        classes = student.class_embeddings(class_text)
+        torch.testing.assert_close(classes, nn.functional.normalize(student.text_side(class_text), dim=1))
+        assert student.class_embeddings(torch.randn(7, 9)) is None
+        assert build(settings, IMAGES_ONLY).class_embeddings(class_text) is None
+
+
 def test_a_bottleneck_is_linear_relu_linear() -> None:
     student = build(BottleneckStudentSettings(embedding_dim=3, bottleneck_dim=4))
     rows, text = given(student)

@@ -40,6 +40,12 @@ class ImageTowerStudent(ImageStudent):
             made[v.STUDENT_TEXT] = self.text_side.of_images(text)
         return made
 
+    def class_embeddings(self, class_text: Tensor) -> Tensor | None:
+        """See `Student`: by the text side, where there is one."""
+        if self.text_side is None:
+            return super().class_embeddings(class_text)
+        return self.text_side.of_classes(class_text)
+
     def makes(self) -> set[str]:
         """See `Student`."""
         return super().makes() | ({v.STUDENT_TEXT} if self.text_side is not None else set())
@@ -69,7 +75,7 @@ def build_image_tower(
         student.embedding = bottleneck(width, settings.bottleneck_dim, student.embedding_dim)
         if settings.text_side and context.text_dim:
             projection = bottleneck(context.text_dim, settings.bottleneck_dim, student.embedding_dim)
-            student.text_side = TextSide(projection, all_texts=settings.texts == "all")
+            student.text_side = TextSide(context.text_dim, projection, all_texts=settings.texts == "all")
             student.reads = (IMAGE, v.TEXT)
     if settings.checkpoint is not None:
         load_checkpoint(student, native, settings.checkpoint)

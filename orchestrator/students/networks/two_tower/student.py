@@ -3,6 +3,7 @@
 Holds the two modules. Reads and writes nothing. Knows nothing of losses, of which it is told by name only.
 """
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orchestrator import vocabulary as v
@@ -25,8 +26,11 @@ def like_weights(rows: Tensor, module: nn.Module) -> Tensor:
 class TextSide(nn.Module):
     """A text teacher's rows [..., e] to the student's text embeddings [..., E], not normalised."""
 
-    def __init__(self, projection: nn.Module, tower: nn.Module | None = None, *, all_texts: bool = False) -> None:
+    def __init__(
+        self, text_dim: int, projection: nn.Module, tower: nn.Module | None = None, *, all_texts: bool = False
+    ) -> None:
         super().__init__()
+        self.text_dim = text_dim
         self.tower = tower or Unchanged()
         self.projection = projection
         self.all_texts = all_texts
@@ -40,6 +44,10 @@ class TextSide(nn.Module):
         """[N, Q, e] texts of the images: [N, E] of the first of each, or [N, Q, E] of all where the side takes all."""
         chosen: Tensor = self(text if self.all_texts else text[:, 0])
         return chosen
+
+    def of_classes(self, class_text: Tensor) -> Tensor | None:
+        """[C, E] unit embeddings of class texts [C, D]; None where they are not as wide as the side's texts."""
+        return F.normalize(self(class_text), dim=-1) if class_text.shape[1] == self.text_dim else None
 
 
 class TwoTowerStudent(Student):
@@ -78,6 +86,10 @@ class TwoTowerStudent(Student):
         if self.text_side is not None and text is not None:
             made[v.STUDENT_TEXT] = self.text_side.of_images(text)
         return made
+
+    def class_embeddings(self, class_text: Tensor) -> Tensor | None:
+        """See `Student`: by the text side."""
+        return None if self.text_side is None else self.text_side.of_classes(class_text)
 
     def makes(self) -> set[str]:
         """See `Student`."""

@@ -57,11 +57,12 @@ def count_correct(
     first, last = label_range or (0, num_classes)
     correct, total = torch.zeros(num_classes, dtype=torch.int64), torch.zeros(num_classes, dtype=torch.int64)
     rows = np.arange(distributed.rank(), len(labels), distributed.world_size())
+    classes = None if class_text is None else student.class_embeddings(class_text.to(_device_of(student)))
     for part, made in _outputs(student, supply, rows):
         if v.STUDENT_LOGITS in made:
             scores = made[v.STUDENT_LOGITS][:, first:last]
-        elif v.STUDENT_EMBEDDING in made and class_text is not None:
-            scores = made[v.STUDENT_EMBEDDING].float() @ class_text[first:last].to(made[v.STUDENT_EMBEDDING].device).T
+        elif v.STUDENT_EMBEDDING in made and classes is not None:
+            scores = made[v.STUDENT_EMBEDDING].float() @ classes[first:last].float().T
         else:
             raise ConfigError(
                 "the student has neither a classifier nor class texts to compare its embedding with",
@@ -78,7 +79,10 @@ def can_classify(student: Student, class_text: Tensor | None) -> bool:
     made = student.makes()
     if v.STUDENT_LOGITS in made:
         return True
-    return class_text is not None and v.STUDENT_EMBEDDING in made and student.embedding_dim == class_text.shape[1]
+    if class_text is None or v.STUDENT_EMBEDDING not in made:
+        return False
+    with torch.inference_mode():
+        return student.class_embeddings(class_text[:1].to(_device_of(student))) is not None
 
 
 @torch.inference_mode()
@@ -98,7 +102,8 @@ def _outputs(student: Student, supply: Supply, rows: Rows) -> Iterator[tuple[Row
         for start in range(0, len(rows), BATCH_SIZE):
             part = rows[start : start + BATCH_SIZE]
             given = supply(part)
-            yield part, student(*(given[name].to(device) for name in student.reads))
+            # the texts, which stand last, need not be given: a text side is then left out
+            yield part, student(*(given[name].to(device) for name in student.reads if name in given))
     finally:
         student.train(was_training)
 

@@ -10,6 +10,9 @@ from pydantic import Field
 from orchestrator.losses.balanced_binary_cross_entropy import BalancedBinaryCrossEntropySettings
 from orchestrator.losses.binary_cross_entropy import BinaryCrossEntropySettings
 from orchestrator.losses.caption_contrastive import CaptionContrastiveSettings
+from orchestrator.losses.clip_contrastive import ClipContrastiveSettings
+from orchestrator.losses.clip_distillation import ClipDistillationSettings
+from orchestrator.losses.clip_kd import ClipKdSettings
 from orchestrator.losses.embedding_cross_entropy import EmbeddingCrossEntropySettings
 from orchestrator.losses.embedding_mse import EmbeddingMSESettings
 from orchestrator.losses.image_contrastive import ImageContrastiveSettings
@@ -18,10 +21,13 @@ from orchestrator.losses.label_aware_smoothing import LabelAwareSmoothingSetting
 from orchestrator.losses.lade import LadeSettings
 from orchestrator.losses.ldam import LdamSettings
 from orchestrator.losses.logit_adjusted_cross_entropy import LogitAdjustedCrossEntropySettings
+from orchestrator.losses.mobileclip_dr import MobileclipDrSettings
 from orchestrator.losses.multi_label_asymmetric import MultiLabelAsymmetricSettings
 from orchestrator.losses.neighbourhood_kl import NeighbourhoodKLSettings
 from orchestrator.losses.relative_vector import RelativeVectorSettings
 from orchestrator.losses.rise import RiseSettings
+from orchestrator.losses.siglip import SiglipSettings
+from orchestrator.losses.similarity_matching import SimilarityMatchingSettings
 from orchestrator.losses.text_contrastive import TextContrastiveSettings
 from orchestrator.losses.text_hinge import TextHingeSettings
 from orchestrator.losses.vl_proximity import VLProximitySettings
@@ -30,6 +36,9 @@ LossSettings = Annotated[
     BalancedBinaryCrossEntropySettings
     | BinaryCrossEntropySettings
     | CaptionContrastiveSettings
+    | ClipContrastiveSettings
+    | ClipDistillationSettings
+    | ClipKdSettings
     | EmbeddingCrossEntropySettings
     | EmbeddingMSESettings
     | ImageContrastiveSettings
@@ -38,10 +47,13 @@ LossSettings = Annotated[
     | LadeSettings
     | LdamSettings
     | LogitAdjustedCrossEntropySettings
+    | MobileclipDrSettings
     | MultiLabelAsymmetricSettings
     | NeighbourhoodKLSettings
     | RelativeVectorSettings
     | RiseSettings
+    | SiglipSettings
+    | SimilarityMatchingSettings
     | TextContrastiveSettings
     | TextHingeSettings
     | VLProximitySettings,
@@ -52,6 +64,9 @@ __all__ = [
     "BalancedBinaryCrossEntropySettings",
     "BinaryCrossEntropySettings",
     "CaptionContrastiveSettings",
+    "ClipContrastiveSettings",
+    "ClipDistillationSettings",
+    "ClipKdSettings",
     "EmbeddingCrossEntropySettings",
     "EmbeddingMSESettings",
     "ImageContrastiveSettings",
@@ -61,10 +76,13 @@ __all__ = [
     "LdamSettings",
     "LogitAdjustedCrossEntropySettings",
     "LossSettings",
+    "MobileclipDrSettings",
     "MultiLabelAsymmetricSettings",
     "NeighbourhoodKLSettings",
     "RelativeVectorSettings",
     "RiseSettings",
+    "SiglipSettings",
+    "SimilarityMatchingSettings",
     "TextContrastiveSettings",
     "TextHingeSettings",
     "VLProximitySettings",

@@ -15,7 +15,6 @@ from orchestrator import vocabulary
 from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import write_json
-from orchestrator.evaluation.settings import EvaluationSettings
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
@@ -82,7 +81,12 @@ def evaluate_student(
     ]
     counted = [_accuracies(subject) for subject in subjects]
     accuracies = _means([metrics for metrics, _ in counted])
-    found = {"metrics": accuracies, **counted[-1][1], "epochs_averaged": len(counted), "measures": measure(subjects[-1])}
+    found = {
+        "metrics": accuracies,
+        **counted[-1][1],
+        "epochs_averaged": len(counted),
+        "measures": measure(subjects[-1]),
+    }
     write_json(folder / EVALUATION, found)
     return found, {**{f"report/{name}": value for name, value in accuracies.items()}, **found["measures"]}
 
@@ -112,7 +116,9 @@ def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]]]:
         of_seen = shot_accuracy(*counted(vocabulary.SPLIT_SELECT), trained)
         kept = ("all", "mean_per_class")
         metrics = {name: metrics[name] for name in kept}
-        metrics |= {f"{UNSEEN}_{name}": metrics[name] for name in kept} | {f"{SEEN}_{name}": of_seen[name] for name in kept}
+        metrics |= {f"{UNSEEN}_{name}": metrics[name] for name in kept} | {
+            f"{SEEN}_{name}": of_seen[name] for name in kept
+        }
     return metrics, {"correct": correct.tolist(), "total": total.tolist(), "train_count": trained.tolist()}
 
 

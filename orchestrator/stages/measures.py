@@ -30,6 +30,7 @@ from orchestrator.evaluation.text_spectrum import text_spectrum
 from orchestrator.students.networks.student import IMAGE, Student
 from orchestrator.teachers.encoder import EMBEDDING
 from orchestrator.training.data import SplitData, load_split, load_split_rows
+from orchestrator.training.judge import supply_of
 
 Vectors = npt.NDArray[np.float32]
 
@@ -58,15 +59,7 @@ class Subject:
 
     def supply(self, split: str) -> Supply:
         """What the student reads of a split's images."""
-        if self.student.reads == (IMAGE,):
-            return images_of(self.data(split).pixels, self.image_size)
-        of_teacher = load_split_rows(self.embeddings, split, self.text_sources)
-        pixels = images_of(self.data(split).pixels, self.image_size) if IMAGE in self.student.reads else None
-
-        def supply(rows: npt.NDArray[np.int64]) -> Mapping[str, Tensor]:
-            return {**of_teacher(rows), **({} if pixels is None else pixels(rows))}
-
-        return supply
+        return supply_of(self.student, self.data(split), self.embeddings, split, self.image_size, self.text_sources)
 
     def made(self, split: str, output: str) -> Vectors:
         """One output of the student on a whole split."""
@@ -74,7 +67,9 @@ class Subject:
 
     def embedding(self, split: str) -> Vectors:
         """The student's embedding, or its feature where it has none."""
-        return self.made(split, v.STUDENT_EMBEDDING if v.STUDENT_EMBEDDING in self.student.makes() else v.STUDENT_FEATURE)
+        return self.made(
+            split, v.STUDENT_EMBEDDING if v.STUDENT_EMBEDDING in self.student.makes() else v.STUDENT_FEATURE
+        )
 
     def teacher(self, split: str) -> Vectors | None:
         """The image teacher's embeddings of a split's images as they are; None where it has not seen them."""
@@ -198,7 +193,8 @@ def scores(subject: Subject, pixels: npt.NDArray[np.uint8]) -> Tensor:
     remedy = "give the student a classifier, or an embedding and class texts"
     text = torch.from_numpy(subject.needs(subject.class_text, "calibration", remedy)[first:last])
     made = torch.from_numpy(embed(subject.student, supply, len(pixels), v.STUDENT_EMBEDDING))
-    return torch.nn.functional.normalize(made, dim=1) @ text.T / 0.07
+    classes = subject.student.class_embeddings(text)
+    return torch.nn.functional.normalize(made, dim=1) @ subject.needs(classes, "calibration", remedy).T / 0.07
 
 
 def calibration(subject: Subject) -> dict[str, float]:

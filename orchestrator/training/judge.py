@@ -1,43 +1,61 @@
-"""Accuracy of a student on the selection split while it is trained; training never reads the report split.
+"""What a student reads of a split, and its accuracy on the selection split while it is trained.
 
-Reads and writes nothing. Knows nothing of losses.
+Reads shards and embeddings; training never reads the report split. Knows nothing of losses.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from orchestrator.evaluation.predict import can_classify, count_correct, images_of
+from orchestrator.artifacts.embeddings import Embeddings
+from orchestrator.evaluation.predict import Supply, can_classify, count_correct, images_of
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.students.networks.student import IMAGE, Student
-from orchestrator.training.data import SplitData
+from orchestrator.training.data import SplitData, load_split_rows
+
+
+def supply_of(
+    student: Student, data: SplitData, embeddings: Embeddings, split: str, image_size: int, texts: Sequence[str]
+) -> Supply:
+    """What a student reads of a split's images: the images as they are, a teacher's rows of them, or both."""
+    pixels = images_of(data.pixels, image_size)
+    if student.reads == (IMAGE,):
+        return pixels
+    of_teacher = load_split_rows(embeddings, split, texts)
+
+    def supply(rows: npt.NDArray[np.int64]) -> Mapping[str, Tensor]:
+        return {**of_teacher(rows), **(pixels(rows) if IMAGE in student.reads else {})}
+
+    return supply
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Called, it gives `select/all`, `select/many` and so on; nothing for students that cannot classify images.
+    """Called, it gives `select/all`, `select/many` and so on; nothing for students that cannot classify.
 
     Attributes:
+        supply: what the student reads of the selection split.
+        labels: [N] of it.
         train_count: training images of each class.
         class_text: [C', D] unit embeddings of the seen classes, for students without a classifier.
     """
 
     student: Student
-    select: SplitData
+    supply: Supply
+    labels: npt.NDArray[np.int64]
     train_count: npt.NDArray[np.int64]
-    image_size: int
     class_text: Tensor | None = None
 
     def __call__(self) -> dict[str, float]:
         """See the class."""
-        if self.student.reads != (IMAGE,) or not can_classify(self.student, self.class_text):
+        if not can_classify(self.student, self.class_text):
             return {}
-        num_classes = len(self.train_count)
         label_range = None if self.class_text is None else (0, len(self.class_text))
         correct, total = count_correct(
-            self.student, images_of(self.select.pixels, self.image_size), self.select.labels, num_classes,
-            class_text=self.class_text, label_range=label_range,
+            self.student, self.supply, self.labels, len(self.train_count), class_text=self.class_text,
+            label_range=label_range,
         )  # fmt: skip
         return {f"select/{name}": value for name, value in shot_accuracy(correct, total, self.train_count).items()}

@@ -49,7 +49,7 @@ class DistillationModel(nn.Module):
         inputs = self.inputs(batch)
         total, parts = self.objective(inputs)
         with torch.no_grad():
-            guess = predicted(inputs)
+            guess = predicted(self.student, inputs)
             if guess is not None and v.LABEL in inputs:
                 parts["accuracy"] = (guess == inputs[v.LABEL]).float().mean()
         return total, parts
@@ -102,10 +102,12 @@ class DistillationModel(nn.Module):
 STACKED = {v.VIEW_FEATURE: v.STUDENT_FEATURE, v.VIEW_LOGITS: v.STUDENT_LOGITS}
 
 
-def predicted(inputs: Mapping[str, Tensor]) -> Tensor | None:
+def predicted(student: Student, inputs: Mapping[str, Tensor]) -> Tensor | None:
     """[N] the class of each image: by the logits, else by cosine to the class texts; None where there is neither."""
     if v.STUDENT_LOGITS in inputs:
         return inputs[v.STUDENT_LOGITS].argmax(1)
     if v.STUDENT_EMBEDDING in inputs and v.CLASS_TEXT in inputs:
-        return (inputs[v.STUDENT_EMBEDDING].float() @ inputs[v.CLASS_TEXT].float().T).argmax(1)
+        classes = student.class_embeddings(inputs[v.CLASS_TEXT])
+        if classes is not None:
+            return (inputs[v.STUDENT_EMBEDDING].float() @ classes.float().T).argmax(1)
     return None

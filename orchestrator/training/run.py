@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from orchestrator import distributed, vocabulary
+from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.errors import ConfigError
@@ -26,7 +27,7 @@ from orchestrator.tracking.spool import SpoolTracker
 from orchestrator.tracking.tracker import NullTracker, Tracker
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.data import TeacherData, load_split, load_teacher
-from orchestrator.training.judge import Judge
+from orchestrator.training.judge import Judge, supply_of
 from orchestrator.training.loop import Progress, Trainer
 from orchestrator.training.model import STACKED, DistillationModel
 from orchestrator.training.order import Place
@@ -181,7 +182,9 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     )  # fmt: skip
     supplied = set(trainer.make_batch(np.arange(min(2, len(images.labels))), Place(0, 0)))
     model.objective.check(supplied | made_by(model, with_views=bool(job.training.more_views)))
-    judge = Judge(model.student, select, counts, image_size=job.image_size, class_text=class_text)
+    embeddings = Embeddings(Path(job.embeddings), hot_copies)
+    supply = supply_of(model.student, select, embeddings, vocabulary.SPLIT_SELECT, job.image_size, job.text_sources)
+    judge = Judge(model.student, supply, select.labels, counts, class_text)
 
     checkpoints = Checkpoints(folder / "checkpoints", job.identity())
     history: list[dict[str, float]] = []

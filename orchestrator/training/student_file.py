@@ -5,8 +5,8 @@ projection heads and the losses' own weights are left behind (VLM-KD, section 2)
 """
 
 import json
-from fnmatch import fnmatchcase
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

@@ -74,16 +74,23 @@ def test_settings_cannot_change_refuse_unknown_names_and_survive_json(kind: Any)
 
 
 @each_student
-def test_a_student_classifies_each_image_by_itself_from_its_feature(kind: Any) -> None:
+def test_a_student_makes_what_it_says_of_each_row_by_itself(kind: Any) -> None:
     torch.manual_seed(0)
-    student = built(kind).build(StudentContext(7)).eval()
-    images = torch.randn(4, 3, 64, 64)
+    student = built(kind).build(StudentContext(7, teacher_dim=32, text_dim=32, num_texts=2)).eval()
+    shapes = {"image": (3, 64, 64), v.TEACHER_IMAGE: (32,), v.TEXT: (2, 32)}
+    rows = [torch.randn(4, *shapes[name]) for name in student.reads]
     with torch.no_grad():
-        made = student(images)
-        alone = [student(images[i : i + 1]) for i in range(4)]
+        made = student(*rows)
+        alone = [student(*(one[i : i + 1] for one in rows)) for i in range(4)]
     assert set(made) == student.makes()
-    assert made[v.STUDENT_LOGITS].shape == (4, 7)
-    assert made[v.STUDENT_FEATURE].shape == (4, student.feature_dim)
+    widths = {
+        v.STUDENT_LOGITS: 7,
+        v.STUDENT_FEATURE: student.feature_dim,
+        v.STUDENT_MAP: student.map_dim,
+        v.STUDENT_EMBEDDING: student.embedding_dim,
+        v.STUDENT_TEXT: student.embedding_dim,
+    }
     for name, whole in made.items():
+        assert whole.shape[:2] == (4, widths[name])
         torch.testing.assert_close(torch.cat([one[name] for one in alone]), whole, rtol=1e-4, atol=1e-5)
         assert not torch.allclose(whole[0], whole[1])

@@ -42,6 +42,13 @@ class Student(nn.Module):
         """The modules that make an output and nothing else, by the output: what no loss reads need not be trained."""
         return {}
 
+    def class_embeddings(self, class_text: Tensor) -> Tensor | None:
+        """Class texts [C, D] of the image teacher's space in the space of the student's embedding, [C, E] unit rows.
+
+        The class texts themselves where the widths agree; None where the student has no way to bring them there.
+        """
+        return class_text if class_text.shape[1] == self.embedding_dim else None
+
     def start_from_class_texts(self, class_text: Tensor) -> None:
         """Begin the classifier at the class texts' embeddings [C, D]; called once, before training, when asked for."""
         raise ConfigError("this student has no classifier that could start from class texts")

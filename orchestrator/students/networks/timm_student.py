@@ -94,7 +94,7 @@ def create_backbone(settings: "TimmStudentSettings", num_classes: int) -> nn.Mod
         ) from error
 
 
-def load_checkpoint(student: TimmStudent, native: str, path: str) -> None:
+def load_checkpoint(student: ImageStudent, native: str, path: str) -> None:
     """Load the backbone of a .safetensors file, and of its heads those that are the student's in name and shape.
 
     Args:

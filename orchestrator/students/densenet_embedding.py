@@ -1,0 +1,28 @@
+"""Settings of the DenseNet-121 student: raw images and the teacher's texts in one space.
+
+Holds the settings of one kind. Reads the checkpoint when one is given; writes nothing; the network is in
+networks/two_tower/image_tower.py.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+from orchestrator.students.adaptor import AdaptorSettings
+from orchestrator.students.context import StudentContext
+from orchestrator.students.image_tower import ImageTowerSettings
+
+if TYPE_CHECKING:
+    from orchestrator.students.networks.two_tower.image_tower import ImageTowerStudent
+
+
+class DensenetEmbeddingStudentSettings(ImageTowerSettings):
+    """DenseNet-121 without its classifier, then 128 -> 256; texts likewise ("DenseNet-based" of the same report as
+    `resnet_embedding`, "Visual Model Distillation").
+    """
+
+    kind: Literal["densenet_embedding"] = "densenet_embedding"
+    name: Literal["densenet121", "densenet169", "densenet201"] = "densenet121"
+
+    def build(self, context: StudentContext, adaptor: AdaptorSettings | None = None) -> "ImageTowerStudent":
+        from orchestrator.students.networks.two_tower.image_tower import build_image_tower
+
+        return build_image_tower(self, self.name, context, adaptor or AdaptorSettings())

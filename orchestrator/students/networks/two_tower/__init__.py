@@ -1,0 +1,1 @@
+"""Students that embed images (or a teacher's image rows) and a teacher's texts in one space."""

@@ -12,6 +12,7 @@ from orchestrator.losses.binary_cross_entropy import BinaryCrossEntropySettings
 from orchestrator.losses.caption_contrastive import CaptionContrastiveSettings
 from orchestrator.losses.embedding_cross_entropy import EmbeddingCrossEntropySettings
 from orchestrator.losses.embedding_mse import EmbeddingMSESettings
+from orchestrator.losses.gpaco import GPaCoSettings
 from orchestrator.losses.image_contrastive import ImageContrastiveSettings
 from orchestrator.losses.image_distillation import ImageDistillationSettings
 from orchestrator.losses.label_aware_smoothing import LabelAwareSmoothingSettings
@@ -19,9 +20,13 @@ from orchestrator.losses.lade import LadeSettings
 from orchestrator.losses.ldam import LdamSettings
 from orchestrator.losses.logit_adjusted_cross_entropy import LogitAdjustedCrossEntropySettings
 from orchestrator.losses.multi_label_asymmetric import MultiLabelAsymmetricSettings
+from orchestrator.losses.multitask_supcon import MultitaskSupConSettings
 from orchestrator.losses.neighbourhood_kl import NeighbourhoodKLSettings
+from orchestrator.losses.paco import PaCoSettings
+from orchestrator.losses.proco import ProCoSettings
 from orchestrator.losses.relative_vector import RelativeVectorSettings
 from orchestrator.losses.rise import RiseSettings
+from orchestrator.losses.supervised_contrastive import SupervisedContrastiveSettings
 from orchestrator.losses.text_contrastive import TextContrastiveSettings
 from orchestrator.losses.text_hinge import TextHingeSettings
 from orchestrator.losses.vl_proximity import VLProximitySettings
@@ -32,6 +37,7 @@ LossSettings = Annotated[
     | CaptionContrastiveSettings
     | EmbeddingCrossEntropySettings
     | EmbeddingMSESettings
+    | GPaCoSettings
     | ImageContrastiveSettings
     | ImageDistillationSettings
     | LabelAwareSmoothingSettings
@@ -39,9 +45,13 @@ LossSettings = Annotated[
     | LdamSettings
     | LogitAdjustedCrossEntropySettings
     | MultiLabelAsymmetricSettings
+    | MultitaskSupConSettings
     | NeighbourhoodKLSettings
+    | PaCoSettings
+    | ProCoSettings
     | RelativeVectorSettings
     | RiseSettings
+    | SupervisedContrastiveSettings
     | TextContrastiveSettings
     | TextHingeSettings
     | VLProximitySettings,
@@ -54,6 +64,7 @@ __all__ = [
     "CaptionContrastiveSettings",
     "EmbeddingCrossEntropySettings",
     "EmbeddingMSESettings",
+    "GPaCoSettings",
     "ImageContrastiveSettings",
     "ImageDistillationSettings",
     "LabelAwareSmoothingSettings",
@@ -62,9 +73,13 @@ __all__ = [
     "LogitAdjustedCrossEntropySettings",
     "LossSettings",
     "MultiLabelAsymmetricSettings",
+    "MultitaskSupConSettings",
     "NeighbourhoodKLSettings",
+    "PaCoSettings",
+    "ProCoSettings",
     "RelativeVectorSettings",
     "RiseSettings",
+    "SupervisedContrastiveSettings",
     "TextContrastiveSettings",
     "TextHingeSettings",
     "VLProximitySettings",

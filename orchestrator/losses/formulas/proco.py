@@ -100,10 +100,11 @@ class ProCoEstimator(nn.Module):
         self.current.reset(torch.Generator().manual_seed(int(self.seed) + epoch))
 
     def forward(self, features: Tensor, label: Tensor, *, temperature: float) -> Tensor:
-        """[N, C] logits of features [N, D] (unit) after both copies have taken in those of all workers."""
-        everybody, labels = distributed.all_gather(features.detach()), distributed.all_gather(label)
-        for statistics in (self.old, self.current):
-            statistics.update(everybody, labels)
+        """[N, C] logits of features [N, D] (unit), in training after both copies have taken in those of all workers."""
+        if self.training:
+            everybody, labels = distributed.all_gather(features.detach()), distributed.all_gather(label)
+            for statistics in (self.old, self.current):
+                statistics.update(everybody, labels)
         return proco_logits(features, self.old.mean, concentration(self.old.mean), temperature=temperature)
 
 

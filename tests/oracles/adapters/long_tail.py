@@ -37,7 +37,7 @@ def proco(inputs: Inputs, parameters: Parameters) -> Outputs:
     start = concentration(estimator.current.mean)
     torch.testing.assert_close(start, inputs["init_kappa"].double(), rtol=1e-4, atol=0)
     torch.testing.assert_close(log_vmf_normalizer(start, dim), inputs["init_logc"].double(), rtol=1e-4, atol=1e-2)
-    log_prior = torch.log(count / count.sum())
+    log_prior = torch.log(count.double() / count.sum())
     got: Outputs = {}
     for step in range(parameters["epochs"] * parameters["steps_per_epoch"]):
         epoch, within = divmod(step, parameters["steps_per_epoch"])

@@ -46,6 +46,18 @@ def proco_logits(features: Tensor, mean: Tensor, kappa: Tensor, *, temperature: 
         return (log_vmf_normalizer(moved, dim) - log_vmf_normalizer(kappa, dim)).to(features.dtype)
 
 
+@torch.no_grad()
+def class_means(features: Tensor, label: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Mean [C, D] of the features [M, D] of each label [M] (0 where there is none) and their number [C], float64.
+
+    By a matrix product, whose order of summation is fixed: added up by scattering, workers' copies would drift apart.
+    """
+    member = F.one_hot(label, num_classes).T.double()
+    count = member.sum(dim=1)
+    with without_autocast(features):
+        return member @ features.double() / count.clamp_min(1)[:, None], count
+
+
 class ClassStatistics(nn.Module):
     """The mean feature [C, D] of each class since the last reset, and how many features it is of [C]."""
 
@@ -65,15 +77,11 @@ class ClassStatistics(nn.Module):
         self.count.zero_()
 
     @torch.no_grad()
-    def update(self, features: Tensor, label: Tensor) -> None:
-        """Take in features [M, D] with labels [M]; a class without one stays as it is. In float64, kept in float32."""
-        member = F.one_hot(label, len(self.count)).T.double()
-        present = member.sum(dim=1)
-        with without_autocast(features):
-            average = member @ features.double() / present.clamp_min(1)[:, None]
-        share = (present / (present + self.count).clamp_min(1))[:, None]
-        self.mean.copy_((1 - share) * self.mean + share * average)
-        self.count.add_(present)
+    def update(self, mean: Tensor, count: Tensor) -> None:
+        """Take in count [C] features with these means [C, D]; a class of count 0 stays as it is."""
+        share = (count / (count + self.count).clamp_min(1))[:, None]
+        self.mean.copy_((1 - share) * self.mean + share * mean)
+        self.count.add_(count)
 
 
 class ProCoEstimator(nn.Module):
@@ -103,8 +111,9 @@ class ProCoEstimator(nn.Module):
         """[N, C] logits of features [N, D] (unit), in training after both copies have taken in those of all workers."""
         if self.training:
             everybody, labels = distributed.all_gather(features.detach()), distributed.all_gather(label)
-            for statistics in (self.old, self.current):
-                statistics.update(everybody, labels)
+            mean, count = class_means(everybody, labels, len(self.old.count))
+            self.old.update(mean, count)
+            self.current.update(mean, count)
         return proco_logits(features, self.old.mean, concentration(self.old.mean), temperature=temperature)
 
 

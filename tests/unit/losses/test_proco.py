@@ -13,6 +13,7 @@ from orchestrator.losses.formulas.proco import (
     ClassStatistics,
     ProCo,
     ProCoEstimator,
+    class_means,
     concentration,
     proco_logits,
     proco_loss,
@@ -38,7 +39,7 @@ def test_a_mean_is_that_of_all_features_since_the_reset_and_an_absent_class_stay
     start = statistics.mean.clone()
     features, label = normal(10, 4), torch.tensor([0, 1, 1, 0, 1, 1, 1, 0, 1, 1])
     for part in (slice(0, 2), slice(2, 7), slice(7, 10)):
-        statistics.update(features[part], label[part])
+        statistics.update(*class_means(features[part], label[part], 3))
     for c in (0, 1):
         torch.testing.assert_close(statistics.mean[c], features[label == c].mean(dim=0))
     assert torch.equal(statistics.mean[2], start[2])

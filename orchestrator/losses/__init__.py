@@ -15,6 +15,7 @@ from orchestrator.losses.clip_distillation import ClipDistillationSettings
 from orchestrator.losses.clip_kd import ClipKdSettings
 from orchestrator.losses.embedding_cross_entropy import EmbeddingCrossEntropySettings
 from orchestrator.losses.embedding_mse import EmbeddingMSESettings
+from orchestrator.losses.gpaco import GPaCoSettings
 from orchestrator.losses.image_contrastive import ImageContrastiveSettings
 from orchestrator.losses.image_distillation import ImageDistillationSettings
 from orchestrator.losses.label_aware_smoothing import LabelAwareSmoothingSettings
@@ -23,11 +24,15 @@ from orchestrator.losses.ldam import LdamSettings
 from orchestrator.losses.logit_adjusted_cross_entropy import LogitAdjustedCrossEntropySettings
 from orchestrator.losses.mobileclip_dr import MobileclipDrSettings
 from orchestrator.losses.multi_label_asymmetric import MultiLabelAsymmetricSettings
+from orchestrator.losses.multitask_supcon import MultitaskSupConSettings
 from orchestrator.losses.neighbourhood_kl import NeighbourhoodKLSettings
+from orchestrator.losses.paco import PaCoSettings
+from orchestrator.losses.proco import ProCoSettings
 from orchestrator.losses.relative_vector import RelativeVectorSettings
 from orchestrator.losses.rise import RiseSettings
 from orchestrator.losses.siglip import SiglipSettings
 from orchestrator.losses.similarity_matching import SimilarityMatchingSettings
+from orchestrator.losses.supervised_contrastive import SupervisedContrastiveSettings
 from orchestrator.losses.text_contrastive import TextContrastiveSettings
 from orchestrator.losses.text_hinge import TextHingeSettings
 from orchestrator.losses.vl_proximity import VLProximitySettings
@@ -41,6 +46,7 @@ LossSettings = Annotated[
     | ClipKdSettings
     | EmbeddingCrossEntropySettings
     | EmbeddingMSESettings
+    | GPaCoSettings
     | ImageContrastiveSettings
     | ImageDistillationSettings
     | LabelAwareSmoothingSettings
@@ -49,11 +55,15 @@ LossSettings = Annotated[
     | LogitAdjustedCrossEntropySettings
     | MobileclipDrSettings
     | MultiLabelAsymmetricSettings
+    | MultitaskSupConSettings
     | NeighbourhoodKLSettings
+    | PaCoSettings
+    | ProCoSettings
     | RelativeVectorSettings
     | RiseSettings
     | SiglipSettings
     | SimilarityMatchingSettings
+    | SupervisedContrastiveSettings
     | TextContrastiveSettings
     | TextHingeSettings
     | VLProximitySettings,
@@ -69,6 +79,7 @@ __all__ = [
     "ClipKdSettings",
     "EmbeddingCrossEntropySettings",
     "EmbeddingMSESettings",
+    "GPaCoSettings",
     "ImageContrastiveSettings",
     "ImageDistillationSettings",
     "LabelAwareSmoothingSettings",
@@ -78,11 +89,15 @@ __all__ = [
     "LossSettings",
     "MobileclipDrSettings",
     "MultiLabelAsymmetricSettings",
+    "MultitaskSupConSettings",
     "NeighbourhoodKLSettings",
+    "PaCoSettings",
+    "ProCoSettings",
     "RelativeVectorSettings",
     "RiseSettings",
     "SiglipSettings",
     "SimilarityMatchingSettings",
+    "SupervisedContrastiveSettings",
     "TextContrastiveSettings",
     "TextHingeSettings",
     "VLProximitySettings",

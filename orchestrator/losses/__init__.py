@@ -7,11 +7,17 @@ from typing import Annotated
 
 from pydantic import Field
 
+from orchestrator.losses.attention_transfer import AttentionTransferSettings
 from orchestrator.losses.balanced_binary_cross_entropy import BalancedBinaryCrossEntropySettings
 from orchestrator.losses.binary_cross_entropy import BinaryCrossEntropySettings
 from orchestrator.losses.caption_contrastive import CaptionContrastiveSettings
+from orchestrator.losses.crd import CRDSettings
+from orchestrator.losses.decoupled_kd import DecoupledKDSettings
+from orchestrator.losses.dist import DistSettings
 from orchestrator.losses.embedding_cross_entropy import EmbeddingCrossEntropySettings
 from orchestrator.losses.embedding_mse import EmbeddingMSESettings
+from orchestrator.losses.fitnet import FitNetSettings
+from orchestrator.losses.hinton_kd import HintonKDSettings
 from orchestrator.losses.image_contrastive import ImageContrastiveSettings
 from orchestrator.losses.image_distillation import ImageDistillationSettings
 from orchestrator.losses.label_aware_smoothing import LabelAwareSmoothingSettings
@@ -20,18 +26,28 @@ from orchestrator.losses.ldam import LdamSettings
 from orchestrator.losses.logit_adjusted_cross_entropy import LogitAdjustedCrossEntropySettings
 from orchestrator.losses.multi_label_asymmetric import MultiLabelAsymmetricSettings
 from orchestrator.losses.neighbourhood_kl import NeighbourhoodKLSettings
+from orchestrator.losses.nst import NSTSettings
+from orchestrator.losses.pkt import PKTSettings
+from orchestrator.losses.relational_kd import RelationalKDSettings
 from orchestrator.losses.relative_vector import RelativeVectorSettings
 from orchestrator.losses.rise import RiseSettings
+from orchestrator.losses.similarity_preserving import SimilarityPreservingSettings
 from orchestrator.losses.text_contrastive import TextContrastiveSettings
 from orchestrator.losses.text_hinge import TextHingeSettings
 from orchestrator.losses.vl_proximity import VLProximitySettings
 
 LossSettings = Annotated[
-    BalancedBinaryCrossEntropySettings
+    AttentionTransferSettings
+    | BalancedBinaryCrossEntropySettings
     | BinaryCrossEntropySettings
+    | CRDSettings
     | CaptionContrastiveSettings
+    | DecoupledKDSettings
+    | DistSettings
     | EmbeddingCrossEntropySettings
     | EmbeddingMSESettings
+    | FitNetSettings
+    | HintonKDSettings
     | ImageContrastiveSettings
     | ImageDistillationSettings
     | LabelAwareSmoothingSettings
@@ -39,9 +55,13 @@ LossSettings = Annotated[
     | LdamSettings
     | LogitAdjustedCrossEntropySettings
     | MultiLabelAsymmetricSettings
+    | NSTSettings
     | NeighbourhoodKLSettings
+    | PKTSettings
+    | RelationalKDSettings
     | RelativeVectorSettings
     | RiseSettings
+    | SimilarityPreservingSettings
     | TextContrastiveSettings
     | TextHingeSettings
     | VLProximitySettings,
@@ -49,11 +69,17 @@ LossSettings = Annotated[
 ]
 
 __all__ = [
+    "AttentionTransferSettings",
     "BalancedBinaryCrossEntropySettings",
     "BinaryCrossEntropySettings",
+    "CRDSettings",
     "CaptionContrastiveSettings",
+    "DecoupledKDSettings",
+    "DistSettings",
     "EmbeddingCrossEntropySettings",
     "EmbeddingMSESettings",
+    "FitNetSettings",
+    "HintonKDSettings",
     "ImageContrastiveSettings",
     "ImageDistillationSettings",
     "LabelAwareSmoothingSettings",
@@ -62,9 +88,13 @@ __all__ = [
     "LogitAdjustedCrossEntropySettings",
     "LossSettings",
     "MultiLabelAsymmetricSettings",
+    "NSTSettings",
     "NeighbourhoodKLSettings",
+    "PKTSettings",
+    "RelationalKDSettings",
     "RelativeVectorSettings",
     "RiseSettings",
+    "SimilarityPreservingSettings",
     "TextContrastiveSettings",
     "TextHingeSettings",
     "VLProximitySettings",

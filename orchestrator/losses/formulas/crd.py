@@ -13,7 +13,7 @@ from orchestrator import distributed
 from orchestrator.losses.formulas.counter_draws import draw_others
 from orchestrator.losses.formulas.loss import Loss, constant, joined, unit, upcast, without_autocast
 
-DENSE_UP_TO = 8  # images of the memory for each drawn one, up to which all products are cheaper than picking rows
+DENSE_UP_TO = 32  # images of the memory for each drawn one, up to which all products take less than picking rows
 
 
 def contrast_scores(vector: Tensor, memory: Tensor, contrast_index: Tensor, *, temperature: float = 0.07) -> Tensor:

@@ -1,4 +1,4 @@
-"""timm's distillation tasks, with a student and a teacher that give the row's tensors whatever the image."""
+"""timm's losses, and its distillation tasks with a student and a teacher whose outputs are the row's tensors."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from benchmarks.parity_rows.row import Row, draws, integers, normal
 from orchestrator.losses.formulas.fitnet import FitNet
 from orchestrator.losses.formulas.hinton_kd import kd_with_cross_entropy
+from orchestrator.losses.formulas.multi_label_asymmetric import asymmetric_loss
 
 PACKAGE = "timm"
 N, C, D, D_TEACHER = 16, 11, 13, 19
@@ -57,7 +58,7 @@ def their_kd(student: Tensor, teacher: Tensor, label: Tensor) -> Tensor:
 def our_fitnet() -> FitNet:
     """Ours, with the same regressor each time."""
     torch.manual_seed(0)
-    return FitNet(on="feature", student_dim=D, teacher_dim=D_TEACHER).double()
+    return FitNet(output="feature", student_dim=D, teacher_dim=D_TEACHER).double()
 
 
 def their_hint(student: Tensor, teacher: Tensor, head: Tensor, label: Tensor) -> Tensor:
@@ -65,6 +66,15 @@ def their_hint(student: Tensor, teacher: Tensor, head: Tensor, label: Tensor) ->
     task = task_of("FeatureDistillationTask", Fixed(student, head), Fixed(teacher))
     task.trainable_module.projection.load_state_dict(our_fitnet().regressor.state_dict())
     return parts_of(task, label)["kd_loss"]
+
+
+def their_asymmetric(student: Tensor, target: Tensor) -> Tensor:
+    """Its loss without gradient through the focal weight."""
+    from timm.loss import AsymmetricLossMultiLabel
+
+    loss = AsymmetricLossMultiLabel(gamma_pos=1, gamma_neg=2, clip=0.05, disable_torch_grad_focal_loss=True)
+    value: Tensor = loss(student, target)
+    return value
 
 
 ROWS = [
@@ -79,11 +89,20 @@ ROWS = [
         their_kd,
     ),
     Row(
-        "fitnet, on: feature",
+        "fitnet, output: feature",
         "FeatureDistillationTask",
         PACKAGE,
         draws(student=normal(N, D), teacher=normal(N, D_TEACHER), head=normal(D, C), label=integers(C, N)),
         lambda student, teacher, head, label: our_fitnet()(student_feature=student, teacher_feature=teacher),
         their_hint,
+    ),
+    Row(
+        "multi_label_asymmetric, learn_bias: false",
+        "AsymmetricLossMultiLabel, detached weight",
+        PACKAGE,
+        draws(student=normal(N, C), target=integers(2, N, C)),
+        lambda student, target: asymmetric_loss(torch.sigmoid(student), target),
+        their_asymmetric,
+        tolerance=1e-5,  # it computes in float32 whatever it is given
     ),
 ]

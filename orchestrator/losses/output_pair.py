@@ -8,12 +8,12 @@ from typing import Literal
 from orchestrator.errors import ConfigError
 from orchestrator.losses.context import LossContext
 
-On = Literal["feature", "map"]
+Output = Literal["feature", "map"]
 
 
-def dims_of_pair(kind: str, on: On, context: LossContext) -> tuple[int, int]:
+def dims_of_pair(kind: str, output: Output, context: LossContext) -> tuple[int, int]:
     """Widths (or channels) of the student's and the teacher's output; ConfigError where the run has no such output."""
-    if on == "feature":
+    if output == "feature":
         student, teacher = context.feature_dim, context.teacher_feature_dim
         remedy = "set image_teacher.outputs: [embedding, feature]"
     else:
@@ -21,5 +21,5 @@ def dims_of_pair(kind: str, on: On, context: LossContext) -> tuple[int, int]:
         remedy = "take a student with a map, and set image_teacher.outputs: [embedding, tokens]"
     for side, dim in (("student", student), ("teacher", teacher)):
         if dim == 0:
-            raise ConfigError(f"{kind} compares {on}s but the run's {side} gives no {on}", remedy=remedy)
+            raise ConfigError(f"{kind} compares {output}s but the run's {side} gives no {output}", remedy=remedy)
     return student, teacher

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from orchestrator.frozen import Frozen
 from orchestrator.losses.context import LossContext
-from orchestrator.losses.output_pair import On, dims_of_pair
+from orchestrator.losses.output_pair import Output, dims_of_pair
 
 if TYPE_CHECKING:
     from orchestrator.losses.formulas.pkt import ProbabilisticKnowledgeTransfer
@@ -23,11 +23,11 @@ class PKTSettings(Frozen):
 
     kind: Literal["pkt"] = "pkt"
     weight: float = Field(default=30000.0, ge=0)
-    on: On = "feature"
+    output: Output = "feature"
     negatives: Literal["global", "per_worker"] = "global"
 
     def build(self, context: LossContext) -> "ProbabilisticKnowledgeTransfer":
         from orchestrator.losses.formulas.pkt import ProbabilisticKnowledgeTransfer
 
-        dims_of_pair(self.kind, self.on, context)
-        return ProbabilisticKnowledgeTransfer(self.on, self.negatives)
+        dims_of_pair(self.kind, self.output, context)
+        return ProbabilisticKnowledgeTransfer(self.output, self.negatives)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.frozen import Frozen
 from orchestrator.losses.context import LossContext
-from orchestrator.losses.output_pair import On, dims_of_pair
+from orchestrator.losses.output_pair import Output, dims_of_pair
 
 if TYPE_CHECKING:
     from orchestrator.losses.formulas.relational_kd import RelationalKD
@@ -25,7 +25,7 @@ class RelationalKDSettings(Frozen):
 
     kind: Literal["relational_kd"] = "relational_kd"
     weight: float = Field(default=1.0, ge=0)
-    on: On = "feature"
+    output: Output = "feature"
     distance_weight: float = Field(default=25.0, ge=0)
     angle_weight: float = Field(default=50.0, ge=0)
     negatives: Literal["global", "per_worker"] = "global"
@@ -39,9 +39,9 @@ class RelationalKDSettings(Frozen):
     def build(self, context: LossContext) -> "RelationalKD":
         from orchestrator.losses.formulas.relational_kd import RelationalKD
 
-        dims_of_pair(self.kind, self.on, context)
+        dims_of_pair(self.kind, self.output, context)
         return RelationalKD(
-            on=self.on,
+            output=self.output,
             distance_weight=self.distance_weight,
             angle_weight=self.angle_weight,
             negatives=self.negatives,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orchestrator.losses.formulas.loss import constant, upcast
-from orchestrator.losses.formulas.output_pair import On, OutputPairLoss, pooled_alike
+from orchestrator.losses.formulas.output_pair import Output, OutputPairLoss, pooled_alike
 
 
 def hint_distance(regressed: Tensor, teacher: Tensor) -> Tensor:
@@ -24,15 +24,15 @@ class FitNet(OutputPairLoss):
     Where the maps differ in size, the larger is average-pooled to the smaller before the regressor.
     """
 
-    def __init__(self, *, on: On, student_dim: int, teacher_dim: int, kernel_size: int = 1) -> None:
-        super().__init__(on)
+    def __init__(self, *, output: Output, student_dim: int, teacher_dim: int, kernel_size: int = 1) -> None:
+        super().__init__(output)
         self.regressor: nn.Module = (
             nn.Linear(student_dim, teacher_dim)
-            if on == "feature"
+            if output == "feature"
             else nn.Conv2d(student_dim, teacher_dim, kernel_size, padding=kernel_size // 2)
         )
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:
-        if self.on == "map":
+        if self.output == "map":
             student, teacher = pooled_alike(student, teacher)
         return hint_distance(self.regressor(student), teacher)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from orchestrator.losses.formulas.loss import Loss, Negatives, constant, joined, upcast, without_autocast
 
-On = Literal["feature", "map"]
+Output = Literal["feature", "map"]
 _log = logging.getLogger(__name__)
 
 
@@ -24,15 +24,15 @@ def pooled_alike(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class OutputPairLoss(Loss):
-    """A loss on (student_feature, teacher_feature) or, with `on` = "map", on (student_map, teacher_map)."""
+    """A loss on (student_feature, teacher_feature) or, with `output` = "map", on (student_map, teacher_map)."""
 
-    def __init__(self, on: On) -> None:
+    def __init__(self, output: Output) -> None:
         super().__init__()
-        self.on: On = on
+        self.output: Output = output
 
     def inputs(self) -> tuple[str, ...]:
         """The two outputs that it compares."""
-        return (f"student_{self.on}", f"teacher_{self.on}")
+        return (f"student_{self.output}", f"teacher_{self.output}")
 
     def optional_inputs(self) -> tuple[str, ...]:
         """None."""
@@ -45,8 +45,8 @@ class OutputPairLoss(Loss):
         student_map: Tensor | None = None,
         teacher_map: Tensor | None = None,
     ) -> Tensor:
-        student = student_feature if self.on == "feature" else student_map
-        teacher = teacher_feature if self.on == "feature" else teacher_map
+        student = student_feature if self.output == "feature" else student_map
+        teacher = teacher_feature if self.output == "feature" else teacher_map
         assert student is not None
         assert teacher is not None
         with without_autocast(student):
@@ -67,8 +67,8 @@ class RelationLoss(OutputPairLoss):
     fewest_rows: ClassVar[int] = 2
     _warned = False
 
-    def __init__(self, on: On, negatives: Negatives) -> None:
-        super().__init__(on)
+    def __init__(self, output: Output, negatives: Negatives) -> None:
+        super().__init__(output)
         self.negatives: Negatives = negatives
 
     def distance(self, student: Tensor, teacher: Tensor) -> Tensor:

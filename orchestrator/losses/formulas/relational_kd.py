@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from orchestrator import distributed
 from orchestrator.losses.formulas.loss import Negatives, constant, unit, upcast, without_autocast
-from orchestrator.losses.formulas.output_pair import On, RelationLoss
+from orchestrator.losses.formulas.output_pair import Output, RelationLoss
 
 TRIPLES_AT_ONCE = 2**24  # angles kept for the backward pass; above it they are computed anew there, part by part
 
@@ -79,12 +79,12 @@ class RelationalKD(RelationLoss):
     def __init__(
         self,
         *,
-        on: On = "feature",
+        output: Output = "feature",
         distance_weight: float = 25.0,
         angle_weight: float = 50.0,
         negatives: Negatives = "global",
     ) -> None:
-        super().__init__(on, negatives)
+        super().__init__(output, negatives)
         self.distance_weight, self.angle_weight = distance_weight, angle_weight
 
     def relation(self, student: Tensor, teacher: Tensor, num_own: int) -> Tensor:

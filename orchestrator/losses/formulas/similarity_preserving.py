@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from orchestrator.losses.formulas.loss import Negatives, constant, upcast, without_autocast
-from orchestrator.losses.formulas.output_pair import On, RelationLoss
+from orchestrator.losses.formulas.output_pair import Output, RelationLoss
 
 RowNorm = Literal["l2", "l1"]
 
@@ -31,8 +31,10 @@ def similarity_preserving(student: Tensor, teacher: Tensor, *, row_norm: RowNorm
 class SimilarityPreserving(RelationLoss):
     """The formula on features or maps."""
 
-    def __init__(self, *, on: On = "feature", row_norm: RowNorm = "l2", negatives: Negatives = "global") -> None:
-        super().__init__(on, negatives)
+    def __init__(
+        self, *, output: Output = "feature", row_norm: RowNorm = "l2", negatives: Negatives = "global"
+    ) -> None:
+        super().__init__(output, negatives)
         self.row_norm: RowNorm = row_norm
 
     def relation(self, student: Tensor, teacher: Tensor, num_own: int) -> Tensor:

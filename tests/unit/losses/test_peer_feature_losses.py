@@ -127,23 +127,23 @@ def test_coincident_rows_have_finite_gradients() -> None:
 
 
 @pytest.mark.parametrize("kind", ON_ROWS)
-@pytest.mark.parametrize("on", ["feature", "map"])
+@pytest.mark.parametrize("output", ["feature", "map"])
 def test_a_batch_of_one_has_no_relation_and_a_warning_says_so_once(
-    kind: Any, on: str, caplog: pytest.LogCaptureFixture
+    kind: Any, output: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    loss = kind(on=on).build(CONTEXT)
-    assert loss.inputs() == (f"student_{on}", f"teacher_{on}")
-    student = torch.randn(*((1, 3) if on == "feature" else (1, 2, 3, 3)), requires_grad=True)
+    loss = kind(output=output).build(CONTEXT)
+    assert loss.inputs() == (f"student_{output}", f"teacher_{output}")
+    student = torch.randn(*((1, 3) if output == "feature" else (1, 2, 3, 3)), requires_grad=True)
     with caplog.at_level(logging.WARNING):
-        value = loss(**{f"student_{on}": student, f"teacher_{on}": torch.randn(1, 4)})
-        loss(**{f"student_{on}": student, f"teacher_{on}": torch.randn(1, 4)})
+        value = loss(**{f"student_{output}": student, f"teacher_{output}": torch.randn(1, 4)})
+        loss(**{f"student_{output}": student, f"teacher_{output}": torch.randn(1, 4)})
     assert value.item() == 0
     assert torch.autograd.grad(value, student)[0].abs().sum() == 0
     assert sum("no relations" in record.message for record in caplog.records) == 1
 
 
 def test_fitnet_is_the_mean_square_after_its_regressor_and_learns_it_to_zero_distance() -> None:
-    loss = FitNetSettings(on="feature").build(CONTEXT).double()
+    loss = FitNetSettings(output="feature").build(CONTEXT).double()
     student, teacher = normal(8, 3), normal(8, 4)
     by_hand = (student @ loss.regressor.weight.T + loss.regressor.bias - teacher).square().mean()
     torch.testing.assert_close(loss(student_feature=student, teacher_feature=teacher), by_hand)
@@ -165,7 +165,7 @@ def test_fitnet_on_maps_of_different_sizes_compares_them_at_the_smaller(kernel_s
 
 @pytest.mark.parametrize(
     "settings",
-    [AttentionTransferSettings(), NSTSettings(), FitNetSettings(), PKTSettings(on="map"), PKTSettings()],
+    [AttentionTransferSettings(), NSTSettings(), FitNetSettings(), PKTSettings(output="map"), PKTSettings()],
     ids=lambda settings: settings.kind,
 )
 def test_an_output_that_the_run_does_not_give_is_refused_with_its_remedy(settings: Any) -> None:

@@ -1,7 +1,7 @@
 # Every command of the project. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test teachers evidence tiny-imagenet photos bench chaos chaos-captioning clean
+.PHONY: help setup demo lint test teachers evidence tiny-imagenet photos bench parity chaos chaos-captioning clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -52,6 +52,11 @@ photos: setup ## the line on photographs of ordinary size with three corrupted c
 bench: setup ## every figure that we claim, against its peer, in the same run
 	@set -e; for file in $$(ls benchmarks/[a-z]*.py | grep -v -e /chaos_ -e /photos_); do \
 		echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; done
+
+PARITY ?=
+
+parity: setup ## our losses beside those of timm, open_clip and torchdistill on fresh inputs; PARITY="--seed 7"
+	$(BIN)/python -m benchmarks.parity $(PARITY)
 
 KILLS ?= 50
 

@@ -1,0 +1,44 @@
+"""Attention transfer: where the student's map is strong, the teacher's is.
+
+Holds the formula and its module. Reads and writes nothing. Knows nothing of the networks.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from orchestrator.losses.formulas.loss import Loss, constant, unit, upcast
+from orchestrator.losses.formulas.output_pair import pooled_alike
+
+Form = Literal["code", "paper"]
+
+
+def attention(feature_map: Tensor, *, power: float = 2.0) -> Tensor:
+    """Unit vectors [N, h * w] of the channels' mean of |F|^power (Zagoruyko and Komodakis 2017)."""
+    return unit(feature_map.abs().pow(power).mean(dim=1).flatten(1))
+
+
+def attention_transfer(student_map: Tensor, teacher_map: Tensor, *, power: float = 2.0, form: Form = "code") -> Tensor:
+    """Distance of both attentions: mean square over rows and positions ("code"), or mean length of the row ("paper").
+
+    Maps [N, c, h, w] of any channels; the larger is average-pooled to the smaller. "paper" is printed there, "code" is
+    what its authors and mdistiller compute. A scalar >= 0 in float32 or better; no gradient into the teacher.
+    """
+    student, teacher = pooled_alike(upcast(student_map), constant(teacher_map, student_map))
+    difference = attention(student, power=power) - attention(teacher, power=power)
+    if form == "code":
+        return difference.square().mean()
+    return torch.linalg.vector_norm(difference, dim=1).mean()
+
+
+class AttentionTransfer(Loss):
+    """The formula."""
+
+    def __init__(self, *, power: float = 2.0, form: Form = "code") -> None:
+        super().__init__()
+        self.power = power
+        self.form: Form = form
+
+    def forward(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
+        return attention_transfer(student_map, teacher_map, power=self.power, form=self.form)

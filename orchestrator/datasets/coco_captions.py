@@ -52,6 +52,11 @@ class CocoCaptionsSettings(SelectFromTrain):
             raise ValueError("instances must name the same splits as captions")
         return self
 
+    @property
+    def has_class_names(self) -> bool:
+        """See `DatasetSource`."""
+        return self.instances is not None
+
     def listing_stamp(self) -> str:
         """See `DatasetSource`."""
         from orchestrator.datasets.stamp import stamp_files

@@ -80,7 +80,8 @@ class INaturalistSettings(SelectFromTrain):
         classes: list[ClassEntry] = [
             (label, names.get(category, f"class {category}"), None) for category, label in labels.items()
         ]
-        return self.with_select(Listing(entries, classes))
+        told = () if names else ("no file names the categories: texts with class names would say nothing",)
+        return self.with_select(Listing(entries, classes, told))
 
 
 def read_list(path: Path) -> list[Any]:

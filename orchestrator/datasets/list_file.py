@@ -84,6 +84,11 @@ class ListFileSettings(SelectFromTrain):
             )
         return self
 
+    @property
+    def has_class_names(self) -> bool:
+        """See `DatasetSource`."""
+        return self.class_names is not None
+
     def listing_stamp(self) -> str:
         """See `DatasetSource`: digest of lists, class names and roots (tars, or all files below)."""
         from orchestrator.datasets.stamp import stamp_files

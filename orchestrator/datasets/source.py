@@ -45,6 +45,11 @@ class DatasetSource(Frozen, ABC):
     published: PublishedName | None = None
     strict_counts: bool = False
 
+    @property
+    def has_class_names(self) -> bool:
+        """Whether the names of the classes say what they are."""
+        return True
+
     @abstractmethod
     def listing(self, workdir: Path) -> Listing:
         """All images and classes, none of them read; `workdir` is for what must be written to be addressable.

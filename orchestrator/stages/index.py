@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from orchestrator.artifacts.manifest import Status
 from orchestrator.artifacts.storage import read_json, read_table, write_json, write_table
 from orchestrator.artifacts.table_digest import digest_table
@@ -79,6 +81,11 @@ def _rehash(context: Context, planned: Plan) -> Plan:
 def num_classes(planned: Plan) -> int:
     """Classes of a finished index, those without an image included."""
     return read_table(planned.folder / "classes.parquet", columns=["label"]).num_rows
+
+
+def num_seen_classes(planned: Plan) -> int:
+    """Classes of a finished index that are seen in training: the labels before those of an OOD split's unseen ones."""
+    return int(pc.sum(read_table(planned.folder / "classes.parquet", columns=["seen"])["seen"]).as_py() or 0)
 
 
 def load(context: Context) -> DatasetIndex:

@@ -48,7 +48,8 @@ def test_a_split_of_classes_goes_through_captions_embeddings_and_shards(tmp_path
     context, _ = telling_context(tmp_path, overrides)
     plans = line.run(context, "shard")
     data = index.load(context)
-    assert data.num_seen_classes() == 3
+    assert data.num_seen_classes() == index.num_seen_classes(plans["index"]) == 3
+    assert index.num_classes(plans["index"]) == 6
     assert data.class_counts("train")[3:] == (2, 2, 2)
     assert data.class_counts("select")[3:] == data.class_counts("report")[:3] == (0, 0, 0)
     captioned = read_table(plans["caption"].folder / "captions.parquet")["image_id"].to_pylist()

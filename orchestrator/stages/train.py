@@ -38,6 +38,7 @@ def make_job(
         hot_copies=None if context.hot_copies is None else str(context.hot_copies),
         parents=_fingerprints(parents),
         num_classes=index.num_classes(parents["index"]),
+        num_seen_classes=index.num_seen_classes(parents["index"]),
         image_size=experiment.image_size,
         text_sources=experiment.text_sources,
         student=experiment.student,

@@ -13,6 +13,8 @@ from orchestrator.config.load import load_experiment, with_overrides
 from orchestrator.errors import DataError
 from orchestrator.stages import index, line
 from orchestrator.stages.context import Context
+from orchestrator.stages.train import make_job
+from orchestrator.training.run import train
 from tests.smoke_line import SMOKE, quiet_context
 from tests.tiny_datasets import list_file
 
@@ -43,7 +45,7 @@ def test_a_data_set_as_it_should_be_has_no_notes(tmp_path: Path) -> None:
     assert "note:" not in said.getvalue()
 
 
-def test_a_split_of_classes_goes_through_captions_embeddings_and_shards(tmp_path: Path) -> None:
+def test_a_split_of_classes_goes_through_captions_embeddings_shards_and_few_shot_training(tmp_path: Path) -> None:
     overrides = {"dataset.ood_split": {"seed": 1, "shots": 2}, "image_teacher_views": 0}
     context, _ = telling_context(tmp_path, overrides)
     plans = line.run(context, "shard")
@@ -53,6 +55,10 @@ def test_a_split_of_classes_goes_through_captions_embeddings_and_shards(tmp_path
     assert data.class_counts("train")[3:] == (2, 2, 2)
     assert data.class_counts("select")[3:] == data.class_counts("report")[:3] == (0, 0, 0)
     captioned = read_table(plans["caption"].folder / "captions.parquet")["image_id"].to_pylist()
+    job = make_job(context, context.experiment, plans, tmp_path / "student", "smoke/test/few_shot")
+    assert (job.num_classes, job.num_seen_classes) == (6, 3)
+    *_, last = train(job)
+    assert last.epoch == 3
     assert set(captioned) == {r["image_id"] for r in data.images.to_pylist() if r["split"] == "train"}
 
 

@@ -62,7 +62,7 @@ class CifarSettings(SelectFromTrain):
         return f"format {FORMAT} {stamp_files([*files, self._names_path()])}"
 
     def listing(self, workdir: Path) -> Listing:
-        """See `DatasetSource`. Writes what is missing of the tars under `workdir`, about 0.6 ms an image of noise on a shared core."""
+        """See `DatasetSource`. Writes what is missing of the tars under `workdir`, about 0.6 ms an image."""
         from orchestrator.artifacts.fingerprint import digest_file
         from orchestrator.datasets.index import raise_problems
         from orchestrator.datasets.tar_members import member_addresses

@@ -107,10 +107,12 @@ def _joined(tree: dict[str, list[Any]], file: str, problems: list[str]) -> list[
     """(place, path as written, category) of every good annotation."""
     paths: dict[int, str] = {}
     for position, image in enumerate(tree["images"]):
-        if has(image, id=int, file_name=str):
-            paths[image["id"]] = image["file_name"]
-        else:
+        if not has(image, id=int, file_name=str):
             problems.append(f"{file}: images[{position}]: no id and file_name")
+        elif image["id"] in paths:
+            problems.append(f"{file}: images[{position}]: id {image['id']} occurs twice")
+        else:
+            paths[image["id"]] = image["file_name"]
     rows = []
     for position, row in enumerate(tree["annotations"]):
         where = f"{file}: annotations[{position}]"

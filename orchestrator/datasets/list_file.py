@@ -11,6 +11,7 @@ from pydantic import field_validator, model_validator
 
 from orchestrator.datasets.paths import Address, Lookup, folder_lookup, leaves_root
 from orchestrator.datasets.source import Listing, SelectFromTrain
+from orchestrator.datasets.text_files import read_lines
 from orchestrator.errors import DataError
 from orchestrator.vocabulary import SPLIT_SELECT, SPLIT_TRAIN
 
@@ -141,7 +142,7 @@ class ListFileSettings(SelectFromTrain):
 def _parse(path: Path, problems: list[str]) -> list[tuple[int, str, int]]:
     """(line number, image path, label) of every good line; the bad ones go to `problems`."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         cells = line.rsplit(maxsplit=1)

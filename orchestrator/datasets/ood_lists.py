@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from orchestrator.datasets.ood_split import SPLIT_OF_LIST, ListName
+from orchestrator.datasets.text_files import read_lines
 from orchestrator.errors import DataError
 from orchestrator.vocabulary import SPLIT_REPORT
 
@@ -36,7 +37,7 @@ def read_split_lists(lists: Mapping[ListName, str], entries: "list[ImageEntry]")
     first_seen: dict[str, str] = {}
     unseen_of: dict[int, dict[bool, str]] = {}
     for name in SPLIT_OF_LIST:
-        for number, line in enumerate(_lines(Path(lists[name])), start=1):
+        for number, line in enumerate(read_lines(Path(lists[name])), start=1):
             if not line.strip():
                 continue
             where, path = f"{Path(lists[name]).name} line {number}", PurePosixPath(line.strip())
@@ -61,13 +62,6 @@ def read_split_lists(lists: Mapping[ListName, str], entries: "list[ImageEntry]")
                         expected="images of seen classes (train, val_on_train) and of unseen ones (val)")  # fmt: skip
     unlisted = len(labels) - len(splits)
     return splits, [f"ood_split: {unlisted:,} images stand in no list and are left out"] * bool(unlisted)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error}", remedy="save it as UTF-8") from error
 
 
 def _ids_by_ending(entries: "list[ImageEntry]") -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestrator.datasets.paths import Lookup, folder_lookup
 from orchestrator.datasets.source import Listing, SelectFromTrain
+from orchestrator.datasets.text_files import read_lines
 from orchestrator.errors import DataError
 from orchestrator.vocabulary import SPLIT_REPORT, SPLIT_TRAIN
 
@@ -57,10 +58,7 @@ class TinyImageNetSettings(SelectFromTrain):
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error}", remedy="unpack the archive again") from error
+    return [line.strip() for line in read_lines(path) if line.strip()]
 
 
 def _train(root: Path, labels: dict[str, int], problems: list[str]) -> "list[ImageEntry]":
@@ -81,7 +79,7 @@ def _val(root: Path, labels: dict[str, int], problems: list[str]) -> "list[Image
     entries: list[ImageEntry] = []
     lookup = folder_lookup(root / "val")
     first_seen: dict[str, int] = {}
-    for number, line in enumerate((root / _LISTS[2]).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(root / _LISTS[2]), start=1):
         cells = line.split("\t")
         where = f"val_annotations.txt line {number}"
         if not line.strip():

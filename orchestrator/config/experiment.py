@@ -160,14 +160,15 @@ class Experiment(Frozen):
 
     def _nameless_classes(self) -> list[str]:
         """What would put the name of a class into a text although the data set knows no names."""
-        if not isinstance(self.dataset, ListFileSettings) or self.dataset.class_names is not None:
+        if self.dataset.has_class_names:
             return []
         unknown = unknown_prompts(self.prompts, self.custom_prompts)
         asked = {} if unknown else self.prompt_texts()
         naming = [f"prompts: {name}" for name, text in asked.items() if CLASS_FIELD in text]
         naming += [f"texts.{name}" for name, text in self.texts.items() if text.names_classes]
         naming += ["class_text"] if self.class_text is not None and self.class_text.names_classes else []
-        return [f"{what} needs the names of the classes, and the data set has none; set dataset.class_names"
+        remedy = "dataset.class_names" if isinstance(self.dataset, ListFileSettings) else "dataset.instances"
+        return [f"{what} needs the names of the classes, and the data set has none; set {remedy}"
                 for what in naming]  # fmt: skip
 
     def prompt_texts(self) -> dict[str, str]:

@@ -7,10 +7,32 @@ from typing import Annotated
 
 from pydantic import Field
 
+from orchestrator.datasets.cifar import CifarSettings
+from orchestrator.datasets.coco_captions import CocoCaptionsSettings
 from orchestrator.datasets.image_folder import ImageFolderSettings
+from orchestrator.datasets.inaturalist import INaturalistSettings
 from orchestrator.datasets.list_file import ListFileSettings
 from orchestrator.datasets.shapes import ShapesSettings
+from orchestrator.datasets.tiny_imagenet import TinyImageNetSettings
 
-DatasetSettings = Annotated[ShapesSettings | ImageFolderSettings | ListFileSettings, Field(discriminator="kind")]
+DatasetSettings = Annotated[
+    CifarSettings
+    | CocoCaptionsSettings
+    | ImageFolderSettings
+    | INaturalistSettings
+    | ListFileSettings
+    | ShapesSettings
+    | TinyImageNetSettings,
+    Field(discriminator="kind"),
+]
 
-__all__ = ["DatasetSettings", "ImageFolderSettings", "ListFileSettings", "ShapesSettings"]
+__all__ = [
+    "CifarSettings",
+    "CocoCaptionsSettings",
+    "DatasetSettings",
+    "INaturalistSettings",
+    "ImageFolderSettings",
+    "ListFileSettings",
+    "ShapesSettings",
+    "TinyImageNetSettings",
+]

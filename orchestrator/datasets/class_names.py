@@ -5,6 +5,7 @@ Holds one reader. Reads that file; writes nothing. Knows nothing of images.
 
 from pathlib import Path
 
+from orchestrator.datasets.text_files import read_lines
 from orchestrator.errors import DataError
 
 _COLUMNS_BY_WIDTH = {
@@ -24,7 +25,7 @@ def read_class_names(path: Path) -> list[tuple[int, str, str | None]]:
     """
     if not path.is_file():
         raise DataError(f"{path} is not a file", expected="the class-names file (label, WordNet id, names, count)")
-    lines = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    lines = [line.split("\t") for line in read_lines(path) if line.strip()]
     if not lines:
         raise DataError(f"{path} is empty", expected="one line for each class")
     header = not lines[0][0].strip().isdigit()

@@ -4,8 +4,6 @@ Holds the settings of the kind `image_folder`. Reads folder listings and, throug
 Knows nothing of lists or archives.
 """
 
-import hashlib
-import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,15 +11,16 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from orchestrator.datasets.draws import floor_of, ranked
+from orchestrator.datasets.source import DatasetSource, Listing
 from orchestrator.errors import DataError
-from orchestrator.frozen import Frozen
 from orchestrator.vocabulary import SPLIT_REPORT, SPLIT_SELECT, SPLIT_TRAIN
 
 if TYPE_CHECKING:
-    from orchestrator.datasets.index import DatasetIndex, ImageEntry
+    from orchestrator.datasets.index import ImageEntry
 
 
-class ImageFolderSettings(Frozen):
+class ImageFolderSettings(DatasetSource):
     """`root/{folder of the split}/{class}/**/image`, or `root/{class}/**/image` with fractions.
 
     Classes are the class folders of the training split in alphabetical order. Without `folders`, each class is split by
@@ -55,15 +54,15 @@ class ImageFolderSettings(Frozen):
             raise ValueError(f"select_fraction + report_fraction is {fractions}; nothing would be left to train on")
         return self
 
-    def stamp(self) -> str:
-        """Digest of the names, sizes and times of all files below the root."""
+    def listing_stamp(self) -> str:
+        """See `DatasetSource`: digest of the names, sizes and times of all files below the root."""
         from orchestrator.datasets.stamp import stamp_files
 
         return stamp_files([Path(self.root).resolve()])
 
-    def index(self, workdir: Path) -> "DatasetIndex":
-        """List, split, hash and decode the images; DataError when folders or classes are missing or empty."""
-        from orchestrator.datasets.index import build_index, raise_problems
+    def listing(self, workdir: Path) -> Listing:
+        """See `DatasetSource`. DataError when folders or classes are missing or empty."""
+        from orchestrator.datasets.index import raise_problems
 
         root = Path(self.root).resolve()
         folders: dict[str, str] = {str(split): name for split, name in (self.folders or {}).items()} or {"": ""}
@@ -78,7 +77,7 @@ class ImageFolderSettings(Frozen):
         for split, folder in folders.items():
             entries += self._entries_of_folder(root, split, folder, labels, problems)
         raise_problems(problems, what="the image folders", remedy="remove the folder, or fill it with images")
-        return build_index(entries, [(label, name, None) for name, label in labels.items()])
+        return Listing(entries, [(label, name, None) for name, label in labels.items()])
 
     def _entries_of_folder(
         self, root: Path, split: str, folder: str, labels: dict[str, int], problems: list[str]
@@ -98,18 +97,12 @@ class ImageFolderSettings(Frozen):
 
     def _splits(self, image_ids: list[str]) -> dict[str, str]:
         """The split of each image of one class."""
-        shuffled = sorted(
-            image_ids, key=lambda image_id: hashlib.blake2b(f"{self.split_seed}/{image_id}".encode()).digest()
-        )
-        num_report = _floor(len(shuffled) * self.report_fraction)
-        num_select = _floor(len(shuffled) * self.select_fraction)
+        shuffled = ranked(image_ids, str(self.split_seed))
+        num_report = floor_of(len(shuffled), self.report_fraction)
+        num_select = floor_of(len(shuffled), self.select_fraction)
         names = [SPLIT_REPORT] * num_report + [SPLIT_SELECT] * num_select
         names += [SPLIT_TRAIN] * (len(shuffled) - len(names))
         return dict(zip(shuffled, names, strict=True))
-
-
-def _floor(value: float) -> int:
-    return math.floor(round(value, 9))  # 100 * 0.29 is 28.999999999999996
 
 
 def _class_folders(folder: Path) -> list[str]:

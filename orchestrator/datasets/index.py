@@ -39,6 +39,7 @@ CLASS_SCHEMA = pa.schema(
         pa.field("label", pa.int32(), nullable=False),
         pa.field("name", pa.string(), nullable=False),
         pa.field("description", pa.string()),
+        pa.field("seen", pa.bool_(), nullable=False),  # in training; false only for unseen classes of an OOD split
     ]
 )
 QUARANTINE_SCHEMA = pa.schema(
@@ -67,11 +68,19 @@ _NUM_NAMED = 10  # problems named in one error message
 
 @dataclass(frozen=True)
 class DatasetIndex:
-    """images (IMAGE_SCHEMA, in the order given), classes (CLASS_SCHEMA, by label), quarantine (QUARANTINE_SCHEMA)."""
+    """images (IMAGE_SCHEMA, in the order given), classes (CLASS_SCHEMA, by label), quarantine (QUARANTINE_SCHEMA).
+
+    `notes` are what the user should know of how these came about; they determine nothing.
+    """
 
     images: pa.Table
     classes: pa.Table
     quarantine: pa.Table
+    notes: tuple[str, ...] = ()
+
+    def num_seen_classes(self) -> int:
+        """S: the classes seen in training are the labels 0..S-1, the unseen ones of an OOD split S..C-1."""
+        return int(np.count_nonzero(self.classes.column("seen").to_numpy(zero_copy_only=False)))
 
     def class_counts(self, split: str) -> tuple[int, ...]:
         """Number of images of each class (position = label) in one split."""
@@ -148,14 +157,20 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def build_index(
-    entries: Iterable[ImageEntry], classes: Iterable[ClassEntry], *, num_threads: int | None = None
+    entries: Iterable[ImageEntry],
+    classes: Iterable[ClassEntry],
+    *,
+    num_seen: int | None = None,
+    notes: Iterable[str] = (),
+    num_threads: int | None = None,
 ) -> DatasetIndex:
     """Read, hash and fully decode every image; good ones become `images`, bad ones `quarantine`; no entry is lost.
 
     `classes` must have the labels 0..C-1, each once. Raises DataError, naming every kind of problem, for a repeated
-    image id, an unknown split or an unknown label. Width and height are those of the upright image.
+    image id, an unknown split or an unknown label. The first `num_seen` classes
+    are seen, all where it is None. Width and height are those of the upright image.
     """
-    class_table = _class_table(classes)
+    class_table = _class_table(classes, num_seen)
     rows = list(entries)
     _check(rows, class_table.num_rows)
     images, quarantine = [IMAGE_SCHEMA.empty_table()], [QUARANTINE_SCHEMA.empty_table()]
@@ -165,18 +180,20 @@ def build_index(
             good, bad = ([row for row, problem in inspected if problem is which] for which in (False, True))
             images.append(pa.Table.from_pylist(good, schema=IMAGE_SCHEMA))
             quarantine.append(pa.Table.from_pylist(bad, schema=QUARANTINE_SCHEMA))
-    index = DatasetIndex(pa.concat_tables(images), class_table, pa.concat_tables(quarantine))
+    index = DatasetIndex(pa.concat_tables(images), class_table, pa.concat_tables(quarantine), tuple(notes))
     assert index.images.num_rows + index.quarantine.num_rows == len(rows), "an image was lost on the way to the index"
     return index
 
 
-def _class_table(classes: Iterable[ClassEntry]) -> pa.Table:
+def _class_table(classes: Iterable[ClassEntry], num_seen: int | None) -> pa.Table:
     rows = sorted(classes, key=lambda row: row[0])
     labels = [row[0] for row in rows]
     if labels != list(range(len(rows))):
         raise DataError(f"class labels are {labels[:_NUM_NAMED]} ...", expected=f"0 to {len(rows) - 1}, each once")
+    seen = len(rows) if num_seen is None else num_seen
     return pa.Table.from_pylist(
-        [{"label": label, "name": name, "description": text} for label, name, text in rows], schema=CLASS_SCHEMA
+        [{"label": label, "name": name, "description": text, "seen": label < seen} for label, name, text in rows],
+        schema=CLASS_SCHEMA,
     )
 
 

@@ -4,24 +4,29 @@ Holds the settings of the kind `list_file` (the format of ImageNet-LT, Places-LT
 headers of tar files and, through the index, the images; writes nothing. Knows nothing of other formats.
 """
 
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
+from orchestrator.datasets.paths import Address, Lookup, folder_lookup, leaves_root
+from orchestrator.datasets.source import Listing, SelectFromTrain
+from orchestrator.datasets.text_files import read_lines
 from orchestrator.errors import DataError
-from orchestrator.frozen import Frozen
-from orchestrator.vocabulary import SPLIT_TRAIN
+from orchestrator.vocabulary import SPLIT_SELECT, SPLIT_TRAIN
 
 if TYPE_CHECKING:
-    from orchestrator.datasets.index import ClassEntry, DatasetIndex, ImageEntry
+    from orchestrator.datasets.index import ClassEntry, ImageEntry
 
-_Address = tuple[str, int, int]  # path, offset, size
-_Lookup = Callable[[str], _Address | None]
+Preset = Literal["imagenet_lt", "places_lt", "inaturalist_2018"]
+_LISTS_OF_PRESET: dict[str, dict[str, str]] = {  # as their authors named them
+    name.lower(): {"train": f"{name}_train.txt", "select": f"{name}_val.txt", "report": f"{name}_test.txt"}
+    for name in ("ImageNet_LT", "Places_LT")
+}
+_LISTS_OF_PRESET["inaturalist_2018"] = {"train": "iNaturalist18_train.txt", "report": "iNaturalist18_val.txt"}
 
 
-class ListFileSettings(Frozen):
+class ListFileSettings(SelectFromTrain):
     """`lists` maps a split to its list file; `root` is where the listed paths lie: folder(s) or .tar file(s).
 
     With one folder as `root`, relative paths of `lists`, `class_names` and `archives` (tars that hold the images) start
@@ -30,6 +35,10 @@ class ListFileSettings(Frozen):
     Each line of a list is `relative/path label`; the path is the image's id and must be found in exactly one root.
     Without `class_names` (see class_names.py) there are as many classes as the largest training label plus one, and
     their names say nothing.
+
+    `preset` fills in `lists` (train to train, val to select, test to report; iNaturalist's val to report) and
+    `published`, where they are not given, for the lists of ImageNet-LT, Places-LT and iNaturalist 2018 as published.
+    `select_fraction` is for lists without a select split. Links below the root must stay in it, but for `follow_links`.
     """
 
     kind: Literal["list_file"] = "list_file"
@@ -37,6 +46,16 @@ class ListFileSettings(Frozen):
     root: str | tuple[str, ...]
     archives: tuple[str, ...] = ()
     class_names: str | None = None
+    preset: Preset | None = None
+    follow_links: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled_in(cls, values: Any) -> Any:
+        name = values.get("preset") if isinstance(values, dict) else None
+        if not isinstance(name, str) or name not in _LISTS_OF_PRESET:
+            return values
+        return {"lists": _LISTS_OF_PRESET[name], "published": name, **values}
 
     @field_validator("lists")
     @classmethod
@@ -53,6 +72,12 @@ class ListFileSettings(Frozen):
         return root
 
     @model_validator(mode="after")
+    def _one_select_split(self) -> Self:
+        if self.select_fraction and SPLIT_SELECT in self.lists:
+            raise ValueError("give either a select list or select_fraction, not both")
+        return self
+
+    @model_validator(mode="after")
     def _archives_lie_in_one_root(self) -> Self:
         if self.archives and not isinstance(self.root, str):
             raise ValueError(
@@ -60,8 +85,13 @@ class ListFileSettings(Frozen):
             )
         return self
 
-    def stamp(self) -> str:
-        """Digest of the names, sizes and times of lists, class names and roots (tars, or all files below)."""
+    @property
+    def has_class_names(self) -> bool:
+        """See `DatasetSource`."""
+        return self.class_names is not None
+
+    def listing_stamp(self) -> str:
+        """See `DatasetSource`: digest of lists, class names and roots (tars, or all files below)."""
         from orchestrator.datasets.stamp import stamp_files
 
         return stamp_files([*self._lists().values(), *self._roots(), *filter(None, [self._class_names()])])
@@ -83,10 +113,10 @@ class ListFileSettings(Frozen):
     def _class_names(self) -> Path | None:
         return self._base() / self.class_names if self.class_names is not None else None
 
-    def index(self, workdir: Path) -> "DatasetIndex":
-        """Parse the lists, find, hash and decode the images; DataError lists the bad lines and missing files."""
+    def listing(self, workdir: Path) -> Listing:
+        """See `DatasetSource`. DataError lists the bad lines and missing files."""
         from orchestrator.datasets.class_names import read_class_names
-        from orchestrator.datasets.index import build_index, raise_problems
+        from orchestrator.datasets.index import raise_problems
 
         roots, lists, class_names = self._roots(), self._lists(), self._class_names()
         absent = [f"root {root} does not exist" for root in roots if not root.exists()]
@@ -101,18 +131,18 @@ class ListFileSettings(Frozen):
         else:
             num_classes = 1 + max((label for _, _, label in listed[SPLIT_TRAIN]), default=-1)
             classes = [(label, f"class {label}", None) for label in range(num_classes)]
-        lookups = [_lookup(root) for root in roots]
+        lookups = [_lookup(root, self.follow_links) for root in roots]
         entries = _entries(listed, lists, lookups, len(classes), problems)
-        raise_problems(problems, what="the lists", remedy="correct the lines, or set dataset.root")
+        raise_problems(problems, what="the lists", remedy="correct the lines, or set dataset.root (or follow_links)")
         if not any(entry[1] == SPLIT_TRAIN for entry in entries):
             raise DataError(f"{lists[SPLIT_TRAIN]} names no image", expected="lines of `relative/path label`")
-        return build_index(entries, classes)
+        return self.with_select(Listing(entries, classes))
 
 
 def _parse(path: Path, problems: list[str]) -> list[tuple[int, str, int]]:
     """(line number, image path, label) of every good line; the bad ones go to `problems`."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
             continue
         cells = line.rsplit(maxsplit=1)
@@ -120,18 +150,17 @@ def _parse(path: Path, problems: list[str]) -> list[tuple[int, str, int]]:
         if len(cells) != 2 or not (cells[1].isascii() and cells[1].isdigit()):
             problems.append(f"{where}: {line!r} is not `relative/path label` with a label from 0")
             continue
-        name = PurePosixPath(cells[0].strip())
-        if name.is_absolute() or ".." in name.parts:
+        if leaves_root(name := cells[0].strip()):
             problems.append(f"{where}: {cells[0]!r} leaves the root (absolute, or with ..)")
             continue
-        rows.append((number, str(name), int(cells[1])))
+        rows.append((number, str(PurePosixPath(name)), int(cells[1])))
     return rows
 
 
 def _entries(
     listed: dict[str, list[tuple[int, str, int]]],
     lists: dict[str, Path],
-    lookups: list[_Lookup],
+    lookups: list[Lookup],
     num_classes: int,
     problems: list[str],
 ) -> "list[ImageEntry]":
@@ -140,7 +169,11 @@ def _entries(
     for split, rows in listed.items():
         for number, name, label in rows:
             where = f"{lists[split].name} line {number}"
-            found = [address for lookup in lookups if (address := lookup(name)) is not None]
+            try:
+                found = [address for lookup in lookups if (address := lookup(name)) is not None]
+            except DataError as error:
+                problems.append(f"{where}: {error.wrong}")
+                continue
             if name in first_seen:
                 problems.append(f"{where}: {name} is already listed at {first_seen[name]}")
             elif label >= num_classes:
@@ -154,20 +187,15 @@ def _entries(
     return entries
 
 
-def _lookup(root: Path) -> _Lookup:
+def _lookup(root: Path, follow_links: bool) -> Lookup:
     """A function from a relative path to the address of its bytes under this root, or None."""
     if root.is_dir():
-
-        def in_folder(name: str) -> _Address | None:
-            path = root / name
-            return (str(path), 0, path.stat().st_size) if path.is_file() else None
-
-        return in_folder
+        return folder_lookup(root, follow_links=follow_links)
     from orchestrator.datasets.tar_members import member_addresses
 
     addresses = member_addresses(root)
 
-    def in_tar(name: str) -> _Address | None:
+    def in_tar(name: str) -> Address | None:
         return (str(root), *addresses[name]) if name in addresses else None
 
     return in_tar

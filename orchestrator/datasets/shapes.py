@@ -7,7 +7,6 @@ training.
 
 import io
 import os
-import tarfile
 from collections.abc import Iterator
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,19 +22,23 @@ from orchestrator.datasets.shapes_grammar import (
     key_of,
     scene_of,
 )
+from orchestrator.datasets.source import DatasetSource, Listing
+from orchestrator.datasets.written_tar import written_tar
 from orchestrator.errors import ConfigError
-from orchestrator.frozen import Frozen
 from orchestrator.vocabulary import SPLIT_REPORT, SPLIT_SELECT, SPLIT_TRAIN
 
 if TYPE_CHECKING:
-    from orchestrator.datasets.index import DatasetIndex
+    from orchestrator.datasets.index import ImageEntry
 
 MAX_SEED = 989_999  # the embedded teachers were trained on scenes of seed 990,001
 RENDERER = 1  # raise it when a picture changes, so that stale tars are not reused
 
 
-class ShapesSettings(Frozen):
-    """A procedural long-tailed world; class c has max_count / imbalance_ratio^(c / (num_classes - 1)) images."""
+class ShapesSettings(DatasetSource):
+    """A procedural long-tailed world; class c has max_count / imbalance_ratio^(c / (num_classes - 1)) images.
+
+    With `imbalance_ratio` 1 it is balanced.
+    """
 
     kind: Literal["shapes"] = "shapes"
     seed: int = Field(default=7, ge=0, le=MAX_SEED)
@@ -74,16 +77,15 @@ class ShapesSettings(Frozen):
                 attributes = definitions[label].example(self.seed, split, label, i)
                 yield image_id, label, scene_of(self.seed, f"{split}/{label}", i, attributes)
 
-    def stamp(self) -> str:
-        """What the pictures depend on besides the settings: the renderer's version and the classes' definitions."""
+    def listing_stamp(self) -> str:
+        """See `DatasetSource`: the renderer's version and the classes' definitions."""
         return f"renderer {RENDERER}: " + "; ".join(each.describe() for each in self.definitions())
 
-    def index(self, workdir: Path) -> "DatasetIndex":
-        """Draw what is missing under `workdir` (about 1.5 ms a picture and core) and index all three splits."""
-        from orchestrator.datasets.index import build_index
+    def listing(self, workdir: Path) -> Listing:
+        """See `DatasetSource`. Draws what is missing under `workdir` (about 1.5 ms a picture and core)."""
         from orchestrator.datasets.tar_members import member_addresses
 
-        entries = []
+        entries: list[ImageEntry] = []
         for split in self.split_counts():
             path = self._drawn(split, workdir).absolute()
             addresses = member_addresses(path)
@@ -93,37 +95,17 @@ class ShapesSettings(Frozen):
                 offset, size = addresses[image_id]
                 entries.append((image_id, split, label, str(path), offset, size, general_caption(scene)))
         classes = [(c, CLASS_NAMES[c], a.describe()) for c, a in enumerate(self.definitions())]
-        return build_index(entries, classes)
+        return Listing(entries, list(classes))
 
     def _drawn(self, split: str, workdir: Path) -> Path:
         counts = self.split_counts()[split]
         identity = key_of(RENDERER, self.seed, split, counts, [a.describe() for a in self.definitions()])
-        path = workdir / f"{split}.tar"
-        if path.exists() and _identity(path) == identity:
-            return path
-        workdir.mkdir(parents=True, exist_ok=True)
-        part = workdir / f".{split}.{os.getpid()}.part"
-        scenes = list(self.scenes(split))
-        try:
-            with tarfile.open(
-                part, "w", pax_headers={"comment": f"{identity:016x}"}, format=tarfile.PAX_FORMAT
-            ) as archive:
-                for (image_id, _, _), data in zip(scenes, _pngs([s for _, _, s in scenes]), strict=True):
-                    member = tarfile.TarInfo(image_id)
-                    member.size = len(data)
-                    archive.addfile(member, io.BytesIO(data))
-            part.rename(path)
-        finally:
-            part.unlink(missing_ok=True)
-        return path
 
+        def members() -> Iterator[tuple[str, bytes]]:
+            scenes = list(self.scenes(split))
+            return zip((image_id for image_id, _, _ in scenes), _pngs([s for _, _, s in scenes]), strict=True)
 
-def _identity(path: Path) -> int | None:
-    try:
-        with tarfile.open(path) as archive:
-            return int(archive.pax_headers.get("comment", ""), 16)
-    except (tarfile.TarError, ValueError, OSError):
-        return None
+        return written_tar(workdir / f"{split}.tar", f"{identity:016x}", members)
 
 
 def png_of(scene: Scene) -> bytes:

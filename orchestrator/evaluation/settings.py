@@ -25,13 +25,14 @@ Measure = Literal[
 
 
 class EvaluationSettings(Frozen):
-    """`measures` are taken of each finished student, on the report split unless they say otherwise (docs/evaluation.md).
+    """`measures` are taken of each finished student, on the report split unless said otherwise (docs/evaluation.md).
 
     `coherence`: M_rel, M_neigh, M_vlalign and their companions on every split whose images the image teacher has seen.
     `text_spectrum`: effective rank and its companions of the class texts. `neighbours`, `linear_probe`: class accuracy
     of the frozen embedding (of the feature, where there is none). `retrieval`: images to their captions and back.
     `self_match`: a degenerate score, for reproduction alone. `few_shot_retrieval`: unseen classes by their support
-    images, without training. `calibration`, `robustness`: of a student that classifies. `size`, `latency`: what it costs.
+    images, without training. `calibration`, `robustness`: of its probabilities, under corruptions. `size`, `latency`:
+    what it costs.
     """
 
     measures: tuple[Measure, ...] = ("size",)

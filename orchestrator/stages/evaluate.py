@@ -81,14 +81,15 @@ def evaluate_student(
     ]
     counted = [_accuracies(subject) for subject in subjects]
     accuracies = _means([metrics for metrics, _ in counted])
+    measures = measure(subjects[-1])
     found = {
         "metrics": accuracies,
         **counted[-1][1],
         "epochs_averaged": len(counted),
-        "measures": measure(subjects[-1]),
+        "measures": measures,
     }
     write_json(folder / EVALUATION, found)
-    return found, {**{f"report/{name}": value for name, value in accuracies.items()}, **found["measures"]}
+    return found, {**{f"report/{name}": value for name, value in accuracies.items()}, **measures}
 
 
 def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]]]:

@@ -1,9 +1,8 @@
 """Stage `index`: from a data set's files to one row per image, addressed by bytes and hashed; bad images quarantined.
 
-Reads images; writes `images.parquet`, `classes.parquet`, `quarantine.parquet`. Knows nothing of teachers.
+Reads images; writes `images.parquet`, `classes.parquet`, `quarantine.parquet`, `notes.json`. Knows nothing of teachers.
 """
 
-import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +17,8 @@ from orchestrator.errors import DataError
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.vocabulary import SPLITS
 
-TABLES = tuple(field.name for field in dataclasses.fields(DatasetIndex))
-
-
+TABLES = ("images", "classes", "quarantine")  # of a DatasetIndex
+NOTES = "notes.json"  # what the user should know of the index; told by every command that makes or reuses it
 REVISION = "index-revision.json"  # beside the index: what a --rehash found under an unchanged stamp
 
 
@@ -51,11 +49,14 @@ def make(context: Context) -> Plan:
             raise DataError(f"no usable image among {index.quarantine.num_rows}", expected="at least one image")
         for name in TABLES:
             write_table(folder / f"{name}.parquet", getattr(index, name))
+        write_json(folder / NOTES, list(index.notes))
         splits = index.images["split"].to_pylist()
         counts = {split: splits.count(split) for split in SPLITS}
         return {**counts, "classes": index.classes.num_rows, "quarantined": index.quarantine.num_rows}, {}
 
     context.make(planned, build)
+    for note in read_json(planned.folder / NOTES):
+        context.feedback.event("index", f"note: {note}")
     return planned
 
 
@@ -83,8 +84,8 @@ def num_classes(planned: Plan) -> int:
 
 
 def num_seen_classes(planned: Plan) -> int:
-    """Classes of a finished index that are seen in training; unseen ones come after them."""
-    return int(pc.sum(read_table(planned.folder / "classes.parquet", columns=["seen"])["seen"]).as_py())
+    """Classes of a finished index that are seen in training: the labels before those of an OOD split's unseen ones."""
+    return int(pc.sum(read_table(planned.folder / "classes.parquet", columns=["seen"])["seen"]).as_py() or 0)
 
 
 def load(context: Context) -> DatasetIndex:

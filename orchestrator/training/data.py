@@ -173,6 +173,7 @@ def load_split_rows(
 
 
 def _grid_of(embeddings: Embeddings) -> tuple[int, int] | None:
+    grid = embeddings.header.encoders.get("image_teacher", {}).get("grid")
     return None if grid is None else (int(grid[0]), int(grid[1]))
 
 

@@ -20,8 +20,12 @@ SAMPLES: dict[type, dict[str, Any]] = {  # members whose settings have no defaul
     TimmStudentSettings: {"name": "test_byobnet"},
 }
 REQUIRED: dict[str, dict[str, Any]] = {
+    "cifar": {"root": "x"},
+    "coco_captions": {"root": "x"},
     "image_folder": {"root": "x"},
+    "inaturalist": {"root": "x"},
     "list_file": {"root": "x", "lists": {"train": "x"}},
+    "tiny_imagenet": {"root": "x"},
     "timm": {"name": "x"},
     "openai": {"base_url": "http://localhost/v1", "model": "x", "declared_version": "x"},
     "caption": {"prompt": "general"},

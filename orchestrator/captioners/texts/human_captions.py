@@ -3,7 +3,6 @@
 Reads `captions_train2017.json` and the like. Knows nothing of encoders. Source: methods 8.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -73,24 +72,20 @@ def _file_name(path: str) -> str:
 
 def _read(path: Path, by_name: dict[str, list[str]], by_number: dict[int, list[str]]) -> None:
     """Add one file's captions, in the order of the annotations' ids."""
+    from orchestrator.datasets.annotations import has, read_annotations
     from orchestrator.datasets.index import raise_problems
 
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not JSON: {error}", expected=_EXPECTED) from error
-    if not isinstance(tree, dict) or not all(isinstance(tree.get(key), list) for key in ("images", "annotations")):
-        raise DataError(f"{path} holds no lists `images` and `annotations`", expected=_EXPECTED)
+    tree = read_annotations(path, "images", "annotations", expected=_EXPECTED)
     problems: list[str] = []
     names: dict[int, str] = {}
     for position, image in enumerate(tree["images"]):
-        if not _has(image, id=int, file_name=str):
+        if not has(image, id=int, file_name=str):
             problems.append(f"images[{position}]: no id and file_name")
             continue
         names[image["id"]] = _file_name(image["file_name"])
     said: dict[int, list[tuple[int, str]]] = {}
     for position, row in enumerate(tree["annotations"]):
-        if not _has(row, id=int, image_id=int, caption=str):
+        if not has(row, id=int, image_id=int, caption=str):
             problems.append(f"annotations[{position}]: no id, image_id and caption")
         elif row["image_id"] not in names:
             problems.append(f"annotations[{position}]: image {row['image_id']} is not among the images")
@@ -101,7 +96,3 @@ def _read(path: Path, by_name: dict[str, list[str]], by_number: dict[int, list[s
         captions = [text for _, text in sorted(rows)]
         by_name.setdefault(names[image_id], captions)
         by_number.setdefault(image_id, captions)
-
-
-def _has(row: Any, **types: type) -> bool:
-    return isinstance(row, dict) and all(isinstance(row.get(name), kind) for name, kind in types.items())

@@ -131,3 +131,7 @@ def test_whatever_puts_the_class_into_a_text_is_refused_where_classes_have_no_na
         assert f"{what} needs the names of the classes, and the data set has none; set dataset.class_names" in told
     assert "general needs" not in told
     load_experiment(smoke, [*overrides, "dataset.class_names=classes.tsv"])
+    unlabelled = ["dataset={kind: coco_captions, root: x}", *overrides[1:]]
+    with pytest.raises(ConfigError, match=r"the data set has none; set dataset\.instances"):
+        load_experiment(smoke, unlabelled)
+    load_experiment(smoke, [*unlabelled, "dataset.instances={train: a.json, report: b.json}"])

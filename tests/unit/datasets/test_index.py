@@ -57,7 +57,7 @@ def test_good_images_keep_their_order_size_hash_and_caption(tmp_path: Path) -> N
     assert index.images.column("width").to_pylist() == [40, 41, 42, 43, 44]
     assert index.images.column("content_hash").to_pylist() == [content_hash(one) for one in data]
     assert index.images.column("oracle_caption").to_pylist() == [f"caption {i}" for i in range(5)]
-    assert index.classes.to_pylist()[0] == {"label": 0, "name": "dax", "description": "a red star"}
+    assert index.classes.to_pylist()[0] == {"label": 0, "name": "dax", "description": "a red star", "seen": True}
     assert index.class_counts("train") == (3, 2)
     assert index.class_counts("report") == (0, 0)
 

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from pydantic import ValidationError
 
 from orchestrator.datasets.index import read_image_bytes
 from orchestrator.datasets.list_file import ListFileSettings
+from orchestrator.datasets.long_tail import LongTailSettings
+from orchestrator.datasets.ood_split import OodSplitSettings
 from orchestrator.errors import DataError
 from orchestrator.vocabulary import FEW_BELOW, MANY_ABOVE
 
@@ -187,6 +190,41 @@ def test_a_label_without_a_class_name_is_an_error(tmp_path: Path) -> None:
     settings = {"lists": lists, "root": str(tmp_path / "t.tar"), "class_names": str(tmp_path / "classes.tsv")}
     with pytest.raises(DataError, match=r"label 2 is outside 0\.\.1"):
         ListFileSettings.model_validate(settings).index(tmp_path)
+
+
+def test_files_in_another_encoding_are_named(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(png(1))
+    (tmp_path / "train.txt").write_bytes("0.png 0\ncafé.png 0\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"train\.txt is not UTF-8"):
+        ListFileSettings(lists={"train": "train.txt"}, root=str(tmp_path)).index(tmp_path)
+
+
+def test_a_split_of_classes_and_a_long_tail_of_real_lists_have_the_counts_of_their_rules(
+    tmp_path: Path, shared_materials: Path
+) -> None:
+    tiny = shared_materials / "data" / "tiny-imagenet-lt"
+    if not tiny.is_dir():
+        pytest.skip(f"no long-tailed Tiny ImageNet at {tiny}")
+    settings = ListFileSettings(
+        root=str(tiny), archives=("train-0.tar", "train-1.tar", "train-2.tar", "val.tar"), class_names="classes.tsv",
+        lists={"train": "train.txt", "select": "val_select.txt", "report": "val_report.txt"},
+    )  # fmt: skip
+    listed = settings.listing(tmp_path)
+    moved, classes, seen, told = OodSplitSettings(seed=3, shots=5).apply(listed.entries, listed.classes)
+    assert (seen, len(classes), told) == (100, 200, [])
+    per_class = Counter(row[2] for row in moved)
+    counts = Counter((row[1], row[2] < seen) for row in moved)
+    assert counts["train", True] == sum(-(-7 * per_class[label] // 10) for label in range(seen))
+    assert counts["train", True] + counts["select", True] == sum(per_class[label] for label in range(seen))
+    assert (counts["train", False], counts["select", False], counts["report", True]) == (500, 0, 0)
+    assert counts["report", False] == sum(per_class[label] for label in range(seen, 200)) - 500
+    assert counts.total() == 26_645
+    tail = LongTailSettings(imbalance=10, max_per_class=20)
+    thinned, _ = tail.apply(moved, classes[:seen])
+    found = Counter(row[2] for row in thinned if row[1] == "train" and row[2] < seen)
+    train = Counter(row[2] for row in moved if row[1] == "train")
+    wanted = tail.counts(100, 20)
+    assert [found[label] for label in range(seen)] == [min(wanted[c], train[c]) for c in range(100)]
 
 
 def test_the_long_tailed_tiny_imagenet_has_its_documented_counts(tmp_path: Path, shared_materials: Path) -> None:

@@ -113,7 +113,8 @@ def _without_tags(names: list[str], tree: Any) -> list[str]:
     """Drop the union tags pydantic puts into a location: they stand in no file."""
     kept, node = [], tree
     for index, name in enumerate(names):
-        is_tag = isinstance(node, Mapping) and name not in node and node.get("kind") == name and index < len(names)
+        unknown = isinstance(node, Mapping) and name not in node
+        is_tag = unknown and (node.get("kind") == name or ("kind" not in node and index < len(names) - 1))
         if is_tag:
             continue
         kept.append(name)

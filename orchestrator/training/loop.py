@@ -22,7 +22,7 @@ from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.gradients import gradient_report
 from orchestrator.training.mixing import check_mixing, mix
 from orchestrator.training.model import MORE_VIEWS, DistillationModel
-from orchestrator.training.optimizer import build_optimizer, learning_rate_factor
+from orchestrator.training.optimizer import build_optimizer, set_rates
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.view_settings import AugmentedViews, ViewSettings
 from orchestrator.training.views import draw_views, view_id
@@ -126,9 +126,10 @@ class Trainer:
         Raises:
             NonFiniteLossError: naming step, parts and image ids; the parameters are left as they were.
         """
-        factor = learning_rate_factor(self.step_index, self.num_steps, self.settings.schedule)
-        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * factor
+        set_rates(
+            self.optimizer, self._peaks, self.settings.schedule, step=self.step_index, num_steps=self.num_steps,
+            num_epochs=self.settings.epochs, peak=self.settings.optimizer.learning_rate,
+        )  # fmt: skip
         objective, every = self.model.objective, self.settings.gradient_report_every_steps
         objective.set_progress(self.step_index / self.num_steps)
         objective.keep_terms = every is not None and self.step_index % every == 0

@@ -1,32 +1,69 @@
-"""Optimisers and the learning rate of each step.
+"""Optimisers: their parameter groups, and the rates of each step.
 
 Reads and writes nothing. Knows nothing of losses or data.
 """
 
-import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from orchestrator.training.settings import AdamWSettings, OptimizerSettings, ScheduleSettings
+from orchestrator.training.learning_rate import cycled_momentum, learning_rate_factor
+from orchestrator.training.parameters import learning_rate_scales, never_decayed
+from orchestrator.training.schedules import ScheduleSettings
+from orchestrator.training.settings import AdamWSettings, OptimizerSettings
 
 
 def build_optimizer(settings: OptimizerSettings, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over all trainable parameters; vectors and scalars are not decayed."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    """The optimiser over all trainable parameters, with one group for each learning rate and weight decay.
+
+    Vectors and scalars, and what the backbone excludes itself, are not decayed; with `decay_all` only scalars are not.
+
+    Raises:
+        ConfigError: a pattern matches nothing, or the backbone tells no layers for `layer_decay`.
+    """
+    scales = learning_rate_scales(model, scales=settings.learning_rate_scales, layer_decay=settings.layer_decay)
+    excluded = set() if settings.decay_all else never_decayed(model)
+    smallest_ndim = 1 if settings.decay_all else 2
+    members: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decayed = parameter.ndim >= smallest_ndim and name not in excluded
+            members.setdefault((scales[name], decayed), []).append(parameter)
     groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": parameters,
+            "lr": settings.learning_rate * scale,
+            "weight_decay": settings.weight_decay if decayed else 0.0,
+        }
+        for (scale, decayed), parameters in members.items()
     ]
     if isinstance(settings, AdamWSettings):
         return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(settings.beta1, settings.beta2))
-    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.nesterov)
 
 
-def learning_rate_factor(step: int, num_steps: int, settings: ScheduleSettings) -> float:
-    """Share of the peak learning rate at `step` (0-based) of `num_steps`: linear warm-up, then half a cosine."""
-    warmup = round(settings.warmup_fraction * num_steps)
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(1, num_steps - warmup)
-    return settings.final_fraction + (1 - settings.final_fraction) * 0.5 * (1 + math.cos(math.pi * progress))
+def set_rates(
+    optimizer: torch.optim.Optimizer,
+    peaks: Sequence[float],
+    schedule: ScheduleSettings,
+    *,
+    step: int,
+    num_steps: int,
+    num_epochs: int,
+    peak: float,
+) -> None:
+    """Give each group its learning rate at this step, and the momentum where the schedule cycles it.
+
+    Args:
+        peaks: learning rate of each group at factor 1.
+        peak: of the parameters without a factor of their own.
+    """
+    factor = learning_rate_factor(step, num_steps, schedule, num_epochs=num_epochs, peak=peak)
+    momentum = cycled_momentum(step, num_steps, schedule, num_epochs=num_epochs)
+    for group, highest in zip(optimizer.param_groups, peaks, strict=True):
+        group["lr"] = highest * factor
+        if momentum is not None and "betas" in group:
+            group["betas"] = (momentum, group["betas"][1])
+        elif momentum is not None:
+            group["momentum"] = momentum

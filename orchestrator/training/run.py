@@ -30,6 +30,7 @@ from orchestrator.training.judge import Judge
 from orchestrator.training.loop import Progress, Trainer
 from orchestrator.training.model import STACKED, DistillationModel
 from orchestrator.training.order import Place
+from orchestrator.training.parameters import freeze
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.student_file import STUDENT, context_of, save_student, student_name
 from orchestrator.training.view_settings import TeacherViews
@@ -136,6 +137,7 @@ def build_model(
     )
     objective = Objective.build(job.losses, context, job.training.loss_schedules)
     model = DistillationModel(student, adaptor, objective)
+    freeze(model, job.training.freeze)
     return model.to(memory_format=torch.channels_last)
 
 

@@ -3,17 +3,33 @@
 Holds settings. Reads and writes nothing.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrator.frozen import Frozen
 from orchestrator.losses.weight_schedule import WeightSchedule
+from orchestrator.training.schedules import CosineScheduleSettings, ScheduleSettings
 from orchestrator.training.view_settings import MixingSettings, ShiftViews, ViewSettings
 
 
-class AdamWSettings(Frozen):
-    """AdamW; one-dimensional parameters (biases, norms, temperatures) have no weight decay."""
+class _OptimizerSettings(Frozen):
+    """What all optimisers have.
+
+    Vectors and scalars (biases, norms, temperatures) have no weight decay, nor what a timm backbone excludes itself
+    (position embeddings); `decay_all` decays all but scalars, as the official codes of the OOD paper, ProCo, PaCo,
+    GPaCo and RISE do. `layer_decay` d multiplies the learning rate by d for each layer of a timm student below its head
+    (LiVT: 0.75, iNaturalist 0.65). `learning_rate_scales` maps shell-style patterns over parameter names to factors, as
+    in {"adaptor.*": 10}; factors of all that match multiply.
+    """
+
+    layer_decay: float | None = Field(default=None, gt=0, le=1)
+    learning_rate_scales: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    decay_all: bool = False
+
+
+class AdamWSettings(_OptimizerSettings):
+    """AdamW."""
 
     kind: Literal["adamw"] = "adamw"
     learning_rate: float = Field(default=3e-3, gt=0)
@@ -22,23 +38,23 @@ class AdamWSettings(Frozen):
     beta2: float = Field(default=0.999, ge=0, lt=1)
 
 
-class SgdSettings(Frozen):
-    """SGD with momentum (ProCo and VLM-KD: 0.9, weight decay 5e-4)."""
+class SgdSettings(_OptimizerSettings):
+    """SGD with momentum (ProCo and VLM-KD: 0.9, weight decay 5e-4), optionally Nesterov's."""
 
     kind: Literal["sgd"] = "sgd"
     learning_rate: float = Field(default=0.1, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+
+    @model_validator(mode="after")
+    def _nesterov_has_momentum(self) -> Self:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
 
 
 OptimizerSettings = Annotated[AdamWSettings | SgdSettings, Field(discriminator="kind")]
-
-
-class ScheduleSettings(Frozen):
-    """Learning rate over steps: linear warm-up over a fraction of them, then a cosine to `final_fraction`."""
-
-    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
-    final_fraction: float = Field(default=0.0, ge=0, le=1)
 
 
 class ShuffledSampler(Frozen):
@@ -76,7 +92,8 @@ class TrainingSettings(Frozen):
     epochs: int = Field(default=60, ge=1)
     batch_size: int = Field(default=64, ge=1, description="global batch, over all workers")
     optimizer: OptimizerSettings = AdamWSettings()
-    schedule: ScheduleSettings = ScheduleSettings()
+    schedule: ScheduleSettings = CosineScheduleSettings()
+    freeze: tuple[str, ...] = Field(default=(), description="see training/parameters.py")
     views: ViewSettings = ShiftViews()
     more_views: tuple[ViewSettings, ...] = Field(
         default=(), max_length=8, description="views 2 and later of each image, which contrastive losses read"

@@ -58,6 +58,7 @@ def test_all_problems_are_told_at_once_each_with_its_path(smoke: Path) -> None:
         ("losses.text.temprature=0.1", "losses.text.temprature", "temperature"),
         ("adapter.depth=1", "adapter", "adaptor"),
         ("student.widht=3", "student.widht", "width"),
+        ("training.schedule.final_fracton=0", "training.schedule.final_fracton", "final_fraction"),  # of a default kind
         ("texts.general.promt=general", "texts.general.promt", "prompt"),
     ],
 )

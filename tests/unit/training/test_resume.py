@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from orchestrator.artifacts.storage import read_json
 from orchestrator.errors import ArtifactError, ConfigError
@@ -24,7 +25,10 @@ from orchestrator.training.run import TrainingJob, train
 for progress in train(TrainingJob.model_validate_json(sys.stdin.read())):
     print(progress.epoch, flush=True)
 """
-SGD = {"training.optimizer": {"kind": "sgd", "learning_rate": 0.05}}
+SGD = {
+    "training.optimizer": {"kind": "sgd", "learning_rate": 0.05, "learning_rate_scales": {"adaptor.*": 2}},
+    "training.schedule": {"kind": "one_cycle"},  # its momentum is of the step too
+}
 
 
 def run(job: TrainingJob, *, stop_after: int | None = None) -> list[int]:
@@ -73,6 +77,20 @@ def test_a_resumed_training_equals_an_undisturbed_one_bit_for_bit(
     first = stop_after // every * every + 1
     assert run(resumed) == list(range(first, 6))
     assert_same(straight, resumed)
+
+
+def test_frozen_parameters_keep_their_start_values_and_the_others_are_trained(
+    smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    frozen = {"training.freeze": ["student.*", "!student.classifier.*"]}
+    short, long = (smoke_line.job(tmp_path / str(epochs), {"training.epochs": epochs, **frozen}) for epochs in (1, 2))
+    run(short)
+    run(long)
+    one, two = (load_file(Path(job.folder) / STUDENT) for job in (short, long))
+    weights = {name for name in one if not name.startswith("classifier") and one[name].ndim > 1}
+    assert len(weights) == 3
+    assert all(torch.equal(one[name], two[name]) for name in weights)
+    assert not torch.equal(one["classifier.weight"], two["classifier.weight"])
 
 
 def test_a_training_that_replays_views_resumes_in_the_same_bits_and_sees_other_teacher_rows(

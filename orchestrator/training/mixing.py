@@ -106,7 +106,10 @@ def check_mixing(model: DistillationModel, settings: TrainingSettings) -> None:
             problems.append(f"losses.{name} reads {', '.join(whole)}, which belong to whole images")
         elif v.LABEL in reads and v.TARGET not in reads and reads & OF_FIRST_VIEW:
             problems.append(f"losses.{name} takes no mixed targets")
+        elif settings.mixing.label_smoothing > 0 and getattr(loss, "label_smoothing", 0) > 0:
+            problems.append(f"losses.{name}.label_smoothing would smooth the targets again")
     if problems:
         raise ConfigError(
-            f"training.mixing is on: {'; '.join(problems)}", remedy="remove training.mixing, or these losses"
+            f"training.mixing is on: {'; '.join(problems)}",
+            remedy="remove training.mixing, or these losses; smooth in one place",
         )

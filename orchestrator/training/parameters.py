@@ -14,19 +14,26 @@ from torch import nn
 
 from orchestrator.errors import ConfigError
 
+_HEAD = (
+    "(head)"  # stands for a classifier outside the backbone: timm puts names that it does not know into the last layer
+)
+
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
-    """Take parameters out of training; a pattern with a leading `!` puts them back, and later patterns win.
+    """Take parameters out of training; a pattern with a leading `!` keeps them in, and later patterns win.
 
-    BatchNorm's running statistics go on in any case: only parameters are frozen.
+    BatchNorm's running statistics go on in any case: only parameters are frozen. What is not trained anyway, such as a
+    momentum copy, is never put in.
 
     Raises:
         ConfigError: a pattern matches no parameter, or no parameter is left to train.
     """
+    frozen: set[str] = set()
     for pattern in patterns:
         names = _matching(model, pattern.removeprefix("!"), "training.freeze")
-        for name in names:
-            model.get_parameter(name).requires_grad_(pattern.startswith("!"))
+        frozen = frozen - names if pattern.startswith("!") else frozen | names
+    for name in frozen:
+        model.get_parameter(name).requires_grad_(False)
     if patterns and not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError("training.freeze leaves no parameter to train", remedy="freeze less, or add a `!` pattern")
 
@@ -53,16 +60,11 @@ def learning_rate_scales(
             )
         from timm.models._manipulate import group_with_matcher
 
-        # The classifier sits beside the backbone; its timm name is put back, so that it is the last layer.
-        classifier = backbone.pretrained_cfg.get("classifier") or "head"
-        names = [classifier] if isinstance(classifier, str) else list(classifier)
-        named = [*backbone.named_parameters(), *((f"{name}.weight", None) for name in names)]
-        layer: dict[str, int] = group_with_matcher(named, backbone.group_matcher(coarse=False), reverse=True)
-        last = max(layer.values())
+        names = [name for name, _ in backbone.named_parameters()]
+        pairs = iter([(name, None) for name in (*names, _HEAD)])
+        layer: Any = group_with_matcher(pairs, backbone.group_matcher(coarse=False), reverse=True)
         for name in names:
-            del layer[f"{name}.weight"]
-        for name, number in layer.items():
-            factor[f"{prefix}{name}"] *= layer_decay ** (last - number)
+            factor[f"{prefix}{name}"] *= layer_decay ** (layer[_HEAD] - layer[name])
     for pattern, scale in scales.items():
         for name in _matching(model, pattern, "training.optimizer.learning_rate_scales"):
             factor[name] *= scale
@@ -82,9 +84,9 @@ def _backbone(model: nn.Module) -> tuple[str, Any]:
     return ("student.backbone.", backbone) if backbone is not None else ("", model)
 
 
-def _matching(model: nn.Module, pattern: str, setting: str) -> list[str]:
+def _matching(model: nn.Module, pattern: str, setting: str) -> set[str]:
     names = [name for name, _ in model.named_parameters()]
-    found = [name for name in names if fnmatchcase(name, pattern)]
+    found = {name for name in names if fnmatchcase(name, pattern)}
     if not found:
         near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.4) or names[:3]
         raise ConfigError(

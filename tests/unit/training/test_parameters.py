@@ -47,6 +47,13 @@ def test_later_patterns_win_and_a_pattern_without_a_match_is_an_error() -> None:
     assert "student.classifier" in str(told.value)
 
 
+def test_what_is_not_trained_anyway_is_never_put_into_training() -> None:
+    model = Whole(nn.Linear(2, 2))
+    model.student.requires_grad_(False)  # as a momentum copy
+    freeze(model, ("*", "!*"))
+    assert frozen(model) == {"student.weight", "student.bias"}
+
+
 def test_nothing_left_to_train_is_an_error() -> None:
     with pytest.raises(ConfigError, match="no parameter to train"):
         freeze(nn.Linear(2, 2), ("*",))
@@ -87,6 +94,9 @@ def test_a_residual_networks_layers_are_timms_blocks() -> None:
     assert scales["fc.weight"] == 1
     assert scales["layer4.1.conv1.weight"] == 0.5
     assert scales["conv1.weight"] == 0.5**9
+    student = TimmStudentSettings(name="resnet18").build(StudentContext(3))  # whose classifier is not the backbone's
+    ours = learning_rate_scales(Whole(student), scales={}, layer_decay=0.5)
+    assert ours["student.backbone.conv1.weight"] == 0.5**9
 
 
 def test_layer_decay_of_a_backbone_without_layers_is_an_error() -> None:

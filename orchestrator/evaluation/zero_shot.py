@@ -39,9 +39,8 @@ def zero_shot_accuracy(
     Raises:
         DataError: an image's class is not on offer.
     """
-    image, texts = unit_vectors(student), unit_vectors(text)
-    texts, truth = among(texts, label, classes)
-    texts = texts.to(image.device, image.dtype)
+    image = unit_vectors(student)
+    texts, truth = among(unit_vectors(text).to(image.device, image.dtype), label, classes)
     return scores_accuracy(lambda rows: image[rows] @ texts.T, truth, len(texts), loss_scale=1 / temperature)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from orchestrator.evaluation.unit_vectors import Labels, Vectors, as_labels, unit_vectors
+from orchestrator.evaluation.unit_vectors import Labels, Vectors, unit_vectors
 from orchestrator.evaluation.zero_shot import among, scores_accuracy
 
 SHOTS = 5
@@ -101,17 +101,14 @@ def retrieval_accuracy(
     Raises:
         DataError: a test or support image of a class that is not on offer.
     """
-    image, texts = unit_vectors(student), unit_vectors(text)
-    stored = unit_vectors(support).to(image.device, image.dtype)
+    image = unit_vectors(student)
+    texts, stored = (unit_vectors(vectors).to(image.device, image.dtype) for vectors in (text, support))
     assert stored.ndim == 3, "support images, copies, numbers"
     offered, truth = among(texts, label, classes)
     _, of_class = among(texts, support_label, classes)
-    offered = offered.to(image.device, image.dtype)
 
     def scores_of(rows: slice) -> Tensor:
-        return retrieval_scores(
-            image[rows], offered, stored, as_labels(of_class, image), alpha=alpha, beta=beta, as_code=as_code
-        )
+        return retrieval_scores(image[rows], offered, stored, of_class, alpha=alpha, beta=beta, as_code=as_code)
 
     return scores_accuracy(scores_of, truth, len(offered), width=stored.shape[0] * stored.shape[1])
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -88,7 +87,7 @@ def linear_probe(
     from sklearn.linear_model import LogisticRegression
 
     features = [unit_vectors(vectors).cpu().numpy() for vectors in (train, select, report)]
-    labels = [np.asarray(torch.as_tensor(label).cpu()) for label in (train_label, select_label, report_label)]
+    labels = [as_labels(label, torch.empty(0)).numpy() for label in (train_label, select_label, report_label)]
     best: tuple[float, float, float, Any] | None = None
     for strength in sorted(strengths):
         model = LogisticRegression(C=strength, max_iter=max_iterations)

@@ -4,6 +4,7 @@ Holds pure functions. Reads and writes nothing. Knows nothing of metrics.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ def unit_vectors(vectors: Vectors, dtype: torch.dtype | None = None) -> Tensor:
 
     Half precision is cast up to float32; float64 stays; `dtype` asks for one.
     """
-    rows = torch.as_tensor(vectors).detach()
+    rows = _as_tensor(vectors)
     assert rows.ndim >= 2, "a matrix, one row for each image or text"
     rows = rows.to(dtype or torch.promote_types(rows.dtype, torch.float32))
     return functional.normalize(rows, dim=-1, eps=1e-12)
@@ -29,7 +30,13 @@ def unit_vectors(vectors: Vectors, dtype: torch.dtype | None = None) -> Tensor:
 
 def as_labels(labels: Labels, like: Tensor) -> Tensor:
     """Labels as int64 [N] on the device of `like`."""
-    return torch.as_tensor(labels).to(like.device, torch.int64)
+    return _as_tensor(labels).to(like.device, torch.int64)
+
+
+def _as_tensor(values: Tensor | npt.NDArray[Any]) -> Tensor:
+    if isinstance(values, np.ndarray) and not values.flags.writeable:
+        values = values.copy()  # torch warns of memory that it must not write, which a mapped file is
+    return torch.as_tensor(values).detach()
 
 
 def row_blocks(num_rows: int, num_columns: int) -> Iterator[slice]:

@@ -39,9 +39,8 @@ def zero_shot_accuracy(
     Raises:
         DataError: an image's class is not on offer.
     """
-    image, texts = unit_vectors(student), unit_vectors(text)
-    texts, truth = among(texts, label, classes)
-    texts = texts.to(image.device, image.dtype)
+    image = unit_vectors(student)
+    texts, truth = among(unit_vectors(text).to(image.device, image.dtype), label, classes)
     return scores_accuracy(lambda rows: image[rows] @ texts.T, truth, len(texts), loss_scale=1 / temperature)
 
 
@@ -56,7 +55,8 @@ def among(texts: Tensor, label: Labels, classes: Sequence[int] | None) -> tuple[
     offered = offered.to(texts.device)
     position = torch.full((len(texts),), -1, dtype=torch.int64, device=texts.device)
     position[offered] = torch.arange(len(offered), device=texts.device)
-    at = position[truth]
+    exists = (truth >= 0) & (truth < len(texts))
+    at = torch.where(exists, position[truth.clamp(0, len(texts) - 1)], -1)
     if bool((at < 0).any()):
         others = sorted(set(truth[at < 0].tolist()))
         raise DataError(

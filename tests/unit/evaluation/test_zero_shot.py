@@ -41,6 +41,12 @@ def test_an_image_of_a_class_that_is_not_on_offer_is_refused() -> None:
         zero_shot_accuracy(TEXT, TEXT, np.array([0, 1, 2, 2]), classes=[1, 2])
 
 
+@pytest.mark.parametrize("number", [-1, 4])
+def test_a_label_without_a_text_is_refused(number: int) -> None:
+    with pytest.raises(DataError, match=rf"not among the 4 on offer: \[{number}\]"):
+        zero_shot_accuracy(TEXT, TEXT, np.array([0, 1, 2, number]))
+
+
 def test_the_loss_is_the_cross_entropy_of_cosine_over_temperature() -> None:
     found = zero_shot_accuracy(3 * TEXT[:1], TEXT, np.array([0]), temperature=0.5)
     assert found["test_loss"] == pytest.approx(math.log(1 + 3 * math.exp(-2)))

@@ -14,9 +14,8 @@ from torch import nn
 
 from orchestrator.errors import ConfigError
 
-_HEAD = (
-    "(head)"  # stands for a classifier outside the backbone: timm puts names that it does not know into the last layer
-)
+# Stands for a classifier outside the backbone: timm puts names that it does not know into the last layer.
+_HEAD = "(head)"
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> None:

@@ -37,10 +37,10 @@ def neighbour_classes(
     num_classes = int(labels.max()) + 1
     chosen = []
     for rows in row_blocks(len(image), max(len(bank), num_classes)):
-        cosines, nearest = (image[rows] @ bank.T).topk(k, dim=1)
+        cosines, neighbours = (image[rows] @ bank.T).topk(k, dim=1)
         closeness = torch.exp((cosines - 1).double() / TEMPERATURE)
         votes = torch.zeros(len(cosines), num_classes, dtype=torch.float64, device=image.device)
-        votes.scatter_add_(1, labels[nearest], closeness if weighted else 1 + closeness / (2 * k))  # the rest is < 1
+        votes.scatter_add_(1, labels[neighbours], closeness if weighted else 1 + closeness / (2 * k))  # the rest is < 1
         chosen.append(votes.argmax(1))
     return torch.cat(chosen)
 

@@ -24,9 +24,9 @@ def test_by_hand() -> None:
 
 
 def test_a_confidence_on_the_edge_belongs_to_the_lower_bin() -> None:
-    probability = [[0.75, 0.25], [0.9, 0.1]]  # with 4 bins the first is in (0.5, 0.75], the second above
-    found = calibration(logits_of(probability), np.array([1, 0]), num_bins=4)
-    assert found["ece"] == pytest.approx((0.75 + 0.1) / 2)
+    logits = torch.tensor([[0.0, 0.0], [0.0, 2.0]], dtype=torch.float64)  # 0.5 exactly, and 0.88
+    found = calibration(logits, np.array([1, 1]), num_bins=2)  # the first image alone in (0, 0.5], and wrong
+    assert found["ece"] == pytest.approx((0.5 + 1 - 1 / (1 + math.exp(-2))) / 2)
 
 
 def test_labels_drawn_from_the_probabilities_are_calibrated_and_sharpened_ones_are_not() -> None:

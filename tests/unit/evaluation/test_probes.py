@@ -64,13 +64,17 @@ def test_the_strength_is_chosen_on_the_selection_split_alone() -> None:
     shuffled = linear_probe(train, train_label, select, select_label, report, np.roll(label, 1))
     chosen = ("linear_probe_inverse_strength", "linear_probe_select_acc")
     assert [found[name] for name in chosen] == [shuffled[name] for name in chosen]
+    strengths = (0.01, 0.1, 1.0, 10.0, 100.0)
     alone = [
-        linear_probe(train, train_label, select, select_label, report, label, strengths=[strength])
-        for strength in (0.01, 0.1, 1.0, 10.0, 100.0)
+        linear_probe(train, train_label, select, select_label, report, label, strengths=[one]) for one in strengths
     ]
-    assert found["linear_probe_select_acc"] == max(one["linear_probe_select_acc"] for one in alone)
-    best = next(one for one in alone if one["linear_probe_select_acc"] == found["linear_probe_select_acc"])
-    assert found == best  # among equals the smallest
+    assert found == max(alone, key=lambda one: one["linear_probe_select_acc"])
+
+
+def test_among_equal_strengths_the_smallest_is_taken() -> None:
+    (train, train_label), (select, select_label) = clusters(150, 0, 0.01), clusters(50, 1, 0.01)
+    found = linear_probe(train, train_label, select, select_label, select, select_label, strengths=[10, 1, 100])
+    assert (found["linear_probe_inverse_strength"], found["linear_probe_select_acc"]) == (1, 1)
 
 
 def test_too_few_iterations_are_told() -> None:

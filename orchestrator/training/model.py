@@ -59,7 +59,7 @@ class DistillationModel(nn.Module):
         inputs = {name: tensor for name, tensor in batch.items() if name not in (IMAGE, MORE_VIEWS)}
         read = [batch[name] for name in self.student.reads]
         more = batch.get(MORE_VIEWS)
-        if more is None or self.student.reads != (IMAGE,):
+        if more is None or not self._stacks or self.student.reads != (IMAGE,):
             made = self.student(*read)
             for of, name in self._stacks:
                 inputs[name] = made[of][:, None]

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from orchestrator.evaluation.model_size import num_parameters
+
 WARM_UP, REPEATS = 5, 30
 
 
@@ -54,11 +56,6 @@ def inference_latency(
     finally:
         student.train(was_training)
     return found
-
-
-def num_parameters(student: nn.Module) -> int:
-    """Parameters, shared ones once, without buffers."""
-    return sum(parameter.numel() for parameter in student.parameters())
 
 
 def _timed_ms(student: nn.Module, images: torch.Tensor) -> float:

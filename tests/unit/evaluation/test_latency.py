@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from orchestrator.evaluation.latency import inference_latency, num_parameters
+from orchestrator.evaluation.latency import inference_latency
+from orchestrator.evaluation.model_size import num_parameters
 
 
 class Counted(nn.Module):

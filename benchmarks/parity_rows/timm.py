@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.parity_rows.row import Row, draws, integers, normal
+from orchestrator.losses.formulas.binary_cross_entropy import BinaryCrossEntropy, binary_cross_entropy
 from orchestrator.losses.formulas.fitnet import FitNet
 from orchestrator.losses.formulas.hinton_kd import kd_with_cross_entropy
+from orchestrator.losses.formulas.logit_adjusted_cross_entropy import LogitAdjustedCrossEntropy
 from orchestrator.losses.formulas.multi_label_asymmetric import asymmetric_loss
 
 PACKAGE = "timm"
@@ -68,6 +70,28 @@ def their_hint(student: Tensor, teacher: Tensor, head: Tensor, label: Tensor) ->
     return parts_of(task, label)["kd_loss"]
 
 
+def their_loss(name: str, **options: Any) -> Any:
+    """One of its losses of logits and a target."""
+
+    def call(student: Tensor, target: Tensor) -> Tensor:
+        import timm.loss
+
+        value: Tensor = getattr(timm.loss, name)(**options)(student, target)
+        return value
+
+    return call
+
+
+def soft_targets(generator: torch.Generator) -> Tensor:
+    """Label distributions, as mixing makes them."""
+    return torch.softmax(2 * normal(N, C)(generator), dim=1)
+
+
+def our_soft_cross_entropy(student: Tensor, target: Tensor) -> Tensor:
+    """Without a prior; the label gives way to the target."""
+    return LogitAdjustedCrossEntropy((1,) * C, tau=0)(student, target.argmax(dim=1), target)
+
+
 def their_asymmetric(student: Tensor, target: Tensor) -> Tensor:
     """Its loss without gradient through the focal weight."""
     from timm.loss import AsymmetricLossMultiLabel
@@ -77,6 +101,7 @@ def their_asymmetric(student: Tensor, target: Tensor) -> Tensor:
     return value
 
 
+HARD, SOFT = draws(student=normal(N, C), target=integers(C, N)), draws(student=normal(N, C), target=soft_targets)
 ROWS = [
     Row(
         "kd_with_cross_entropy",
@@ -95,6 +120,38 @@ ROWS = [
         draws(student=normal(N, D), teacher=normal(N, D_TEACHER), head=normal(D, C), label=integers(C, N)),
         lambda student, teacher, head, label: our_fitnet()(student_feature=student, teacher_feature=teacher),
         their_hint,
+    ),
+    Row(
+        "logit_adjusted_cross_entropy, tau: 0, label_smoothing: 0.1",
+        "LabelSmoothingCrossEntropy",
+        PACKAGE,
+        HARD,
+        lambda student, target: LogitAdjustedCrossEntropy((1,) * C, tau=0, label_smoothing=0.1)(student, target),
+        their_loss("LabelSmoothingCrossEntropy", smoothing=0.1),
+    ),
+    Row(
+        "logit_adjusted_cross_entropy of target, tau: 0",
+        "SoftTargetCrossEntropy",
+        PACKAGE,
+        SOFT,
+        our_soft_cross_entropy,
+        their_loss("SoftTargetCrossEntropy"),
+    ),
+    Row(
+        "binary_cross_entropy, label_smoothing: 0.1",
+        "BinaryCrossEntropy, sum_classes",
+        PACKAGE,
+        HARD,
+        lambda student, target: BinaryCrossEntropy((1,) * C, label_smoothing=0.1)(student, target),
+        their_loss("BinaryCrossEntropy", smoothing=0.1, sum_classes=True),
+    ),
+    Row(
+        "binary_cross_entropy of target, target_threshold: 0.2",
+        "BinaryCrossEntropy, sum_classes, threshold",
+        PACKAGE,
+        SOFT,
+        lambda student, target: binary_cross_entropy(student, target, target_threshold=0.2),
+        their_loss("BinaryCrossEntropy", target_threshold=0.2, sum_classes=True),
     ),
     Row(
         "multi_label_asymmetric, learn_bias: false",

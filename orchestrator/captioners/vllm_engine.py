@@ -1,4 +1,4 @@
-"""Captions by vLLM in the process of an actor (Ray Data's LLM processor, `on_ray/llm.py`, is built but not connected).
+"""Captions by vLLM in the process of an actor.
 
 Holds settings and the captioner in process. Knows nothing of Ray.
 """

@@ -17,7 +17,7 @@ from orchestrator.artifacts import embeddings
 from orchestrator.artifacts.embeddings import GROUPS, Embeddings, EmbeddingsHeader
 from orchestrator.artifacts.storage import read_table, write_atomically, write_json, write_table
 from orchestrator.artifacts.teacher_store import KEY
-from orchestrator.captioners.texts import Group
+from orchestrator.captioners.texts import Group, TextSource
 from orchestrator.datasets.index import DatasetIndex
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.stages import caption, describe, index, text_thresholds
@@ -67,20 +67,18 @@ def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
         data = index.load(context)
         train = data.images.filter(pc.equal(data.images["split"], vocabulary.SPLIT_TRAIN))
         captions, written = read_table(parents["caption"].folder / caption.CAPTIONS), describe.load(parents)
-        sources = {
-            name: texts_of(text, train, data.classes, captions, written) for name, text in experiment.texts.items()
+        sources: dict[str, Sequence[Choice]] = {
+            name: _choices(text, texts_of(text, train, data.classes, captions, written))
+            for name, text in experiment.texts.items()
         }
         others = _texts_of_others(context, data, captions, written)
         every = [*sources.values(), *(found for columns in others.values() for found in columns.values())]
-        groups = list(dict.fromkeys(group for found in every for group in found if group is not None))
+        groups = list(dict.fromkeys(one for found in every for group in found for one in _alone(group)))
         rows = {group: row for row, group in enumerate(groups)}
-        columns = {name: [-1 if group is None else rows[group] for group in found] for name, found in sources.items()}
+        columns = {name: _column(found, rows) for name, found in sources.items()}
         write_table(folder / embeddings.TEXT_ROWS, pa.table({"image_id": train["image_id"], **columns}))
         for split, of_split in others.items():
-            numbers = {
-                name: pa.array([-1 if group is None else rows[group] for group in found], pa.int64())
-                for name, found in of_split.items()
-            }
+            numbers = {name: _column(found, rows) for name, found in of_split.items()}
             write_table(folder / embeddings.text_rows_name(split), pa.table(numbers))
 
         unique = texts_in(groups)
@@ -151,6 +149,27 @@ def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
 
     context.make(planned, build)
     return planned
+
+
+Choice = Group | list[Group] | None  # of an image: its group, or groups of which each step of a training draws one
+
+
+def _choices(source: TextSource, found: Sequence[Group | None]) -> Sequence[Choice]:
+    """What each image has from a source: where one of several texts is drawn, each of them is a group of its own."""
+    if not source.draws_one:
+        return found
+    return [[(text,) for text in group] if isinstance(group, tuple) else [] for group in found]
+
+
+def _alone(choice: Choice) -> Sequence[Group]:
+    return () if choice is None else choice if isinstance(choice, list) else (choice,)
+
+
+def _column(choices: Sequence[Choice], rows: Mapping[Group, int]) -> pa.Array:
+    """Row numbers of groups, -1 where there is none; lists of them where one is drawn."""
+    if any(isinstance(choice, list) for choice in choices):
+        return pa.array([[rows[group] for group in _alone(choice)] for choice in choices], pa.list_(pa.int64()))
+    return pa.array([-1 if choice is None else rows[_alone(choice)[0]] for choice in choices], pa.int64())
 
 
 def _texts_of_others(

@@ -10,17 +10,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from orchestrator import vocabulary
 from orchestrator.artifacts.embeddings import TEXT_ROWS, Embeddings, text_rows_name
 from orchestrator.artifacts.storage import read_table
 from orchestrator.teachers.encoder import EMBEDDING, FEATURE, LOGITS, TOKENS
-from orchestrator.training.draws import image_keys
+from orchestrator.training.draws import image_keys, uniform_draws
 from orchestrator.training.teacher_views import LiveTeacher
 from orchestrator.training.view_settings import TeacherViews
 
 Vectors = npt.NDArray[Any]
+TEXT_DRAW = 1 << 20  # numbers of draws from here on choose texts; those of views are far below
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class TeacherData:
         domain_vectors: [C, K, e] embeddings of each class in K domains, or None.
         logit_scale: scale of cosines in the teacher's class logits.
         image_outputs: every output of the image teacher by name: rows of the images, or of views, in the same order.
+        text_choices: of the q-th texts that are drawn anew in each pass, what there is to draw from.
+        keys: [N] keys of the images, where texts are drawn.
         num_classes: of the data set; a teacher's own classifier is its class logits where it has so many classes.
         grid: rows and columns of the image teacher's tokens, where they lie on a grid.
         views: what the views are that the teacher has seen; None: it saw the images as they are.
@@ -68,6 +73,8 @@ class TeacherData:
     domain_vectors: Vectors | None = None
     grid: tuple[int, int] | None = None
     image_outputs: Mapping[str, Vectors] = field(default_factory=dict)
+    text_choices: Mapping[int, "TextChoices"] = field(default_factory=dict)
+    keys: npt.NDArray[np.uint64] | None = None
     num_classes: int | None = None
     views: TeacherViews | None = None
     live: LiveTeacher | None = None
@@ -109,9 +116,17 @@ class TeacherData:
             "teacher_map_dim": 0 if tokens is None or self.grid is None else tokens.shape[2],
         }
 
-    def inputs(self, rows: npt.NDArray[np.int64], view: int) -> dict[str, torch.Tensor]:
-        """The teacher's part of a batch of view `view` of these images, by vocabulary name."""
+    def inputs(
+        self, rows: npt.NDArray[np.int64], view: int, *, data_seed: int = 0, pass_index: int = 0
+    ) -> dict[str, torch.Tensor]:
+        """The teacher's part of a batch of view `view` of these images, by vocabulary name.
+
+        Texts that are drawn are a function of (data seed, image, pass).
+        """
         ids = self.text_ids[rows]
+        for q, choices in self.text_choices.items():
+            assert self.keys is not None
+            ids[:, q] = choices.draw(rows, uniform_draws(self.keys[rows], data_seed, pass_index, TEXT_DRAW + q))
         batch: dict[str, torch.Tensor] = {}
         if ids.shape[1]:
             text = self.text_vectors[np.maximum(ids, 0)].astype(np.float32)
@@ -144,6 +159,35 @@ class TeacherData:
         }
 
 
+@dataclass(frozen=True)
+class TextChoices:
+    """Several texts of each image: those of image i are `values[offsets[i] : offsets[i + 1]]`, rows of unique texts.
+
+    `values` ends with a -1 that belongs to no image.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    values: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray) -> "TextChoices":
+        """From a column of lists."""
+        lists = column.combine_chunks()
+        values = np.append(lists.flatten().to_numpy(), -1)
+        return cls(np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy())]).astype(np.int64), values)
+
+    def draw(self, rows: npt.NDArray[np.int64], chance: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """One of each image's texts by numbers in [0, 1), -1 where it has none."""
+        start, count = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
+        chosen = start + (chance * count).astype(np.int64)
+        return np.where(count > 0, self.values[chosen], -1)
+
+    def first(self) -> npt.NDArray[np.int64]:
+        """The first text of each image, -1 where it has none."""
+        every = np.arange(len(self.offsets) - 1)
+        return self.draw(every, np.zeros(len(every)))
+
+
 def load_split_rows(
     embeddings: Embeddings, split: str, texts: Sequence[str]
 ) -> Callable[[npt.NDArray[np.int64]], dict[str, torch.Tensor]]:
@@ -156,7 +200,7 @@ def load_split_rows(
     outputs = {name.removeprefix(prefix): array for name, array in arrays.items()}
     path = embeddings.folder / text_rows_name(split)
     rows = read_table(path) if path.is_file() and texts else None
-    columns = [] if rows is None else [rows[name].to_numpy().astype(np.int64) for name in texts]
+    columns = [] if rows is None else [_first_of(rows[name]) for name in texts]
     vectors = embeddings.vectors("texts")
     assert vectors is not None, "the embed stage always makes texts"
     num_images = len(next(iter(outputs.values()))) if outputs else 0 if rows is None else rows.num_rows
@@ -170,6 +214,13 @@ def load_split_rows(
         image_outputs=outputs,
     )
     return lambda chosen: data.inputs(chosen, 0)
+
+
+def _first_of(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Rows of texts; of several the first."""
+    drawn = pa.types.is_list(column.type)
+    found: npt.NDArray[np.int64] = TextChoices.of(column).first() if drawn else column.to_numpy().astype(np.int64)
+    return found
 
 
 def _grid_of(embeddings: Embeddings) -> tuple[int, int] | None:
@@ -186,8 +237,10 @@ def load_teacher(
     """
     embeddings = Embeddings(folder, hot_copies)
     rows = read_table(folder / TEXT_ROWS)
-    columns = [rows[name].to_numpy().astype(np.int64) for name in texts]
-    ids = np.stack(columns, axis=1) if columns else np.zeros((rows.num_rows, 0), np.int64)
+    drawn = {q: TextChoices.of(rows[name]) for q, name in enumerate(texts) if pa.types.is_list(rows[name].type)}
+    ids = np.zeros((rows.num_rows, len(texts)), np.int64)
+    for q, name in enumerate(texts):
+        ids[:, q] = drawn[q].first() if q in drawn else rows[name].to_numpy()
     prefix = f"images/{vocabulary.SPLIT_TRAIN}/" if embeddings.header.views is None else "views/"
     names = [name for name in embeddings.header.arrays if name.startswith(prefix)]
     outputs = {name.removeprefix(prefix): embeddings.open(name).array for name in names}
@@ -197,6 +250,8 @@ def load_teacher(
     return TeacherData(
         text_vectors=text_vectors,
         text_ids=ids,
+        text_choices=drawn,
+        keys=image_keys(rows["image_id"].to_pylist()) if drawn else None,
         image_vectors=outputs.get(EMBEDDING),
         class_vectors=embeddings.vectors("classes"),
         logit_scale=embeddings.header.logit_scale,

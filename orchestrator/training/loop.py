@@ -108,7 +108,7 @@ class Trainer:
             batch[MORE_VIEWS] = torch.stack(views, dim=1)
         batch[vocabulary.IMAGE_ROW] = torch.from_numpy(np.ascontiguousarray(rows))
         if self.teacher is not None:
-            batch |= self.teacher.inputs(rows, view)
+            batch |= self.teacher.inputs(rows, view, data_seed=settings.data_seed, pass_index=place.pass_index)
         if settings.mixing is not None:
             first_row = place.index * settings.batch_size + distributed.rank() * len(rows)
             batch = mix(

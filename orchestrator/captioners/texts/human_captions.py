@@ -17,7 +17,8 @@ _EXPECTED = "COCO's caption annotations: `images` with id and file_name, `annota
 
 
 class HumanCaptionsText(TextSource):
-    """The captions of an image: the mean of their embeddings made unit again, or the `first` (smallest annotation id).
+    """The captions of an image: the mean of their embeddings made unit again, the `first` (smallest annotation id), or
+    one that is drawn in each pass (`draw`).
 
     An image of the data set is found by its file's name (folders do not count), else by the number that the name is
     (000000000139.jpg is image 139). Images without a caption have no text.
@@ -25,7 +26,12 @@ class HumanCaptionsText(TextSource):
 
     kind: Literal["human_captions"] = "human_captions"
     files: tuple[str, ...]
-    use: Literal["mean", "first"] = "mean"
+    use: Literal["mean", "first", "draw"] = "mean"
+
+    @property
+    def draws_one(self) -> bool:
+        """See `TextSource`."""
+        return self.use == "draw"
 
     @field_validator("files")
     @classmethod
@@ -56,7 +62,7 @@ class HumanCaptionsText(TextSource):
                 expected=f"file names such as {next(iter(by_name), 'none')} (the data set has {names[0]})",
                 remedy="name the annotations of these images",
             )
-        return [tuple(captions if self.use == "mean" else captions[:1]) or None for captions in found]
+        return [tuple(captions[:1] if self.use == "first" else captions) or None for captions in found]
 
 
 def _captions_of(name: str, by_name: dict[str, list[str]], by_number: dict[int, list[str]]) -> list[str]:

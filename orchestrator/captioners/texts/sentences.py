@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SentencesText(ClassTextSource):
-    """All sentences of a class; their embeddings are averaged and made unit again.
+    """All sentences of a class; their embeddings are averaged and made unit again, or each pass draws one (`draw`).
 
     `file` is JSON (`.json`: a mapping of class name to a list of sentences) or text: lines of class name, tab,
     sentence, as many for a class as there are. The file may speak of more classes than the data set has.
@@ -24,6 +24,12 @@ class SentencesText(ClassTextSource):
 
     kind: Literal["sentences"] = "sentences"
     file: str
+    use: Literal["mean", "draw"] = "mean"
+
+    @property
+    def draws_one(self) -> bool:
+        """See `TextSource`."""
+        return self.use == "draw"
 
     @property
     def names_classes(self) -> bool:
@@ -32,7 +38,8 @@ class SentencesText(ClassTextSource):
 
     def identity(self) -> dict[str, Any]:
         """See `TextSource`."""
-        return {"kind": self.kind, "file": digest_of(self.file), "json": self.file.endswith(".json")}
+        identity = {"kind": self.kind, "file": digest_of(self.file), "json": self.file.endswith(".json")}
+        return identity if self.use == "mean" else {**identity, "use": self.use}
 
     def texts_of_classes(self, classes: "pa.Table", descriptions: "pa.Table | None") -> list[Group]:
         """See `ClassTextSource`.

@@ -51,6 +51,11 @@ class TextSource(Frozen, ABC):
         """Whether the names of the classes are put into the texts or find them."""
         return False
 
+    @property
+    def draws_one(self) -> bool:
+        """Whether each step of a training draws one text of an image's group, instead of taking their mean."""
+        return False
+
     def identity(self) -> dict[str, Any]:
         """Everything that determines the texts beside the tables; of files their content, not their place."""
         return self.model_dump(mode="json")

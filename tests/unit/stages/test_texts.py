@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import open_clip
+import pyarrow.compute as pc
 import pytest
 
 from orchestrator.artifacts.storage import read_table
@@ -145,6 +146,28 @@ def test_a_file_that_changed_is_read_again_and_one_that_moved_is_not(tmp_path: P
     before = made(first)
     first.write_text(first.read_text().replace("odd", "even"))
     assert made(first)[0] != before[0]
+
+
+def test_a_drawn_sentence_is_one_of_its_class_another_in_each_pass_and_the_same_again(tmp_path: Path) -> None:
+    context = quiet_context(load_experiment(SMOKE), tmp_path / "runs")
+    index.make(context)
+    names = index.load(context).classes["name"].to_pylist()
+    said = {name: [f"It is a {name}.", f"A {name} is odd.", f"Few know the {name}."] for name in names}
+    file = tmp_path / "said.txt"
+    file.write_text("".join(f"{name}\t{sentence}\n" for name, sentences in said.items() for sentence in sentences))
+    overrides = [f"texts={{said: {{kind: sentences, file: {file}, use: draw}}}}", "text_sources=[said]"]
+    context = quiet_context(load_experiment(SMOKE, overrides), tmp_path / "runs")
+    folder = line.run(context, "embed")["embed"].folder
+    teacher, encode = load_teacher(folder, ["said"]), context.experiment.text_encoder.build_text()
+    labels = context.experiment.dataset.index(tmp_path / "w").images.filter(pc.field("split") == "train")["label"]
+    rows = np.arange(len(labels))
+    passes = [teacher.inputs(rows, 0, data_seed=3, pass_index=number) for number in (0, 1, 0)]
+    first, second, again = (inputs["text_id"][:, 0].numpy() for inputs in passes)
+    assert np.array_equal(first, again)
+    assert 0.4 < (first != second).mean() < 0.9  # two thirds of three
+    for row, label in zip(rows, labels.to_pylist(), strict=True):
+        vectors = encode(said[names[label]])
+        assert np.abs(vectors - passes[0]["text"][row, 0].numpy()).max(axis=1).min() < 1e-6
 
 
 @pytest.mark.parametrize("ensemble", ["rise", "clip"])

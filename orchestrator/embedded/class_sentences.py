@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.datasets.shapes import ShapesSettings
 from orchestrator.datasets.shapes_classes import ClassDefinition
-from orchestrator.datasets.shapes_grammar import CLASS_NAMES, PART_PHRASES, article
+from orchestrator.datasets.shapes_grammar import CLASS_NAMES, PART_PHRASES
 
 LABELS, LEVELS = "labels.txt", ("short", "medium", "long")
 OUTLINES = {
@@ -42,7 +42,7 @@ def sentences(definition: ClassDefinition) -> dict[str, str]:
     where = "it lies at any place and on any ground, with a small thing beside it."
     return {
         "short": short,
-        "medium": " ".join([f"the object is {article(d.shape)} {d.shape}.", *told]),
+        "medium": " ".join([f"the object is {d.describe()}.", *told]),
         "long": " ".join([short, outline, *told, left, where]),
     }
 

@@ -235,7 +235,7 @@ _VLM = "captioner: {kind: transformers, model: FOLDER}"
 PARTS: Mapping[str, Part] = {
     "descriptions": Part(1, 0, _descriptions, _measure_descriptions, _SENTENCES),
     "sentences": Part(
-        4, 500, _sentences, _measure_sentences, "text_encoder: {kind: sentence_transformers, model: FOLDER}"
+        15, 500, _sentences, _measure_sentences, "text_encoder: {kind: sentence_transformers, model: FOLDER}"
     ),
     "clip_wide": Part(20, 600, _clip, _measure_clip, "text_encoder: {kind: open_clip, model: FOLDER}"),
     "vlm_small": Part(10, 1200, _vlm(96, 1), _measure_vlm, _VLM),

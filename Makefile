@@ -1,7 +1,7 @@
 # Every command of the project. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test teachers evidence tiny-imagenet photos bench parity chaos chaos-captioning clean
+.PHONY: help setup demo lint test teachers teachers-extra evidence tiny-imagenet photos bench parity chaos chaos-captioning clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -34,6 +34,11 @@ test: setup lint ## set up, lint, every test
 
 teachers: setup ## train the embedded teachers again (at most 90 minutes on 2 cores)
 	$(BIN)/python -m jobs.teachers
+
+EXTRA ?= runs/teachers-extra
+
+teachers-extra: setup ## more teachers for comparisons, outside the package (EXTRA=folder); about 2 hours, part by part
+	$(BIN)/python -m jobs.teachers_extra --output "$(EXTRA)"
 
 evidence: setup ## paired seeds of every arm against the baseline (SEEDS, ARMS); resumes cell by cell
 	$(BIN)/orchestrator evidence jobs/experiments/evidence.yaml --seeds "$(SEEDS)" --arms "$(ARMS)"

@@ -98,11 +98,12 @@ def _stage_command(stage: str, text: str) -> None:
 
 
 for _name, _text in {
-    "run": "The line: index, describe, caption, embed, quality, shard, sweep, train, evaluate, report. "
+    "run": "The line: index, describe, caption, tune, embed, quality, shard, sweep, train, evaluate, report. "
     "Reuses what is made.",
     "index": "List, hash and check the images; quarantine the bad ones.",
     "describe": "Let a language model describe the classes, where a text source asks for it.",
     "caption": "Caption the images with the VLM; only what the store lacks is computed.",
+    "tune": "Make the image teacher a classifier of the data set, where the experiment has teacher_tuning.",
     "embed": "Embed captions and images with the frozen encoders.",
     "quality": "Measure the captions: length, repeats, duplicates, naming of the class, CLIP score.",
     "sweep": "Search loss weights, temperatures and adaptor depth for one arm.",

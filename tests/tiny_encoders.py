@@ -167,6 +167,34 @@ def sentence_bert(folder: Path) -> None:
     SentenceTransformer(modules=[transformer, pooling], device="cpu").save_pretrained(str(folder))
 
 
+def _tuned(folder: Path, encoder: Any, *, whole: bool) -> None:
+    from safetensors.torch import save_file
+
+    from orchestrator.teachers.class_head import ClassHead
+
+    built = encoder.build_image()
+    parts = [("head.", ClassHead(5, built.info["dims"]["embedding"][0]))]
+    parts += [("encoder.", scattered(built.module))] if whole else []
+    folder.mkdir()
+    (folder / "encoder.json").write_text(encoder.model_dump_json())
+    named = {f"{prefix}{name}": value for prefix, module in parts for name, value in module.state_dict().items()}
+    save_file({name: value.clone() for name, value in named.items()}, folder / "weights.safetensors")
+
+
+def tuned(folder: Path) -> None:
+    """What the stage `tune` writes of a fine-tuned open_clip tower."""
+    from orchestrator.teachers import OpenClipSettings
+
+    _tuned(folder, OpenClipSettings(model=made(folder.parent, open_clip_vit)), whole=True)
+
+
+def tuned_head(folder: Path) -> None:
+    """What the stage `tune` writes of a linear probe."""
+    from orchestrator.teachers import TimmEncoderSettings
+
+    _tuned(folder, TimmEncoderSettings(model=made(folder.parent, timm_convnet)), whole=False)
+
+
 def made(folder: Path, make: Callable[[Path], None]) -> str:
     """The directory `folder/NAME` of a maker above, made once; as a setting's value."""
     target = folder / make.__name__

@@ -25,8 +25,15 @@ from orchestrator.frozen import Frozen
 from orchestrator.losses import LossSettings
 from orchestrator.students import StudentSettings
 from orchestrator.students.adaptor import AdaptorSettings
-from orchestrator.teachers import ImageEncoderSettings, TextEncoderSettings
+from orchestrator.teachers import (
+    BothTowers,
+    HashedEncoderSettings,
+    ImageEncoderSettings,
+    TextEncoderSettings,
+    TunedEncoderSettings,
+)
 from orchestrator.training.settings import TrainingSettings
+from orchestrator.training.tuning_settings import TeacherTuningSettings
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 DEFAULT_OUTPUTS = ("embedding",)
@@ -73,6 +80,9 @@ class Experiment(Frozen):
         le=256,
         description="views of each training image that the image teacher sees, replayed in training; 0: no view",
     )
+    teacher_tuning: TeacherTuningSettings | None = Field(
+        default=None, description="make the image teacher a classifier of the data set first; null: as it is"
+    )
     image_size: int = Field(default=64, ge=16, le=1024, description="side of the student's images, pixels")
     frame_size: int | None = Field(
         default=None, ge=16, le=1536, description="side of the stored images that views are cut of; null: image_size"
@@ -109,13 +119,16 @@ class Experiment(Frozen):
                 if prompt not in asked:
                     problems.append(f"texts.{name}.prompt: {prompt} is not among prompts ({', '.join(self.prompts)})")
             if isinstance(text, CaptionText) and text.thresholds is not None:
-                problems += _cannot_score(name, text.thresholds, self.text_encoder, self.image_teacher)
+                untuned = self.image_teacher if self.teacher_tuning is None else None
+                problems += _cannot_score(name, text.thresholds, self.text_encoder, untuned)
         problems += self._nameless_classes()
         problems += [
             f"domain_texts: {text!r} does not hold {CLASS_FIELD}"
             for text in self.domain_texts
             if CLASS_FIELD not in text
         ]
+        if self.teacher_tuning is not None:
+            problems += _cannot_tune(self.teacher_tuning, self.image_teacher)
         for name in self.text_sources:
             if name not in self.texts:
                 problems.append(f"text_sources: {name} is not among texts ({', '.join(self.texts)})")
@@ -185,6 +198,23 @@ class Experiment(Frozen):
         return self.describer or self.captioner
 
 
+def _cannot_tune(tuning: TeacherTuningSettings, teacher: ImageEncoderSettings | None) -> list[str]:
+    """Why this image teacher cannot be tuned so."""
+    if teacher is None:
+        return ["teacher_tuning: there is no image_teacher"]
+    if isinstance(teacher, TunedEncoderSettings):
+        return ["teacher_tuning: image_teacher is a tuned one already"]
+    problems = []
+    if tuning.mode == "fine_tune" and isinstance(teacher, HashedEncoderSettings):
+        problems.append("teacher_tuning.mode: a hashed image_teacher has no weights to fine-tune; use linear_probe")
+    if tuning.head == "class_texts" and not isinstance(teacher, BothTowers):
+        problems.append(
+            f"teacher_tuning.head: class_texts needs an image_teacher with a text tower, {teacher.kind} has none; "
+            "use random"
+        )
+    return problems
+
+
 def _cannot_score(
     name: str,
     thresholds: CaptionThresholds,
@@ -196,7 +226,7 @@ def _cannot_score(
         return []
     what = f"texts.{name}.thresholds.min_clip_score"
     if image_teacher is None:
-        return [f"{what}: there is no image_teacher, so captions cannot be scored against their images"]
+        return [f"{what}: without image_teacher, or with a tuned one, captions cannot be scored against their images"]
     other = {"logit_scale", "outputs"}  # neither a scale of logits nor more outputs move an embedding
     if image_teacher.model_dump(exclude=other) != text_encoder.model_dump(exclude=other):
         return [f"{what}: image_teacher and text_encoder differ, so their embeddings have no cosine"]

@@ -25,8 +25,8 @@ EMBED_DIM = 128
 CONTEXT_LENGTH = 40
 
 
-def clip_config(tower: str) -> dict[str, Any]:
-    """The contents of open_clip_config.json: timm image tower at 64 px, a two-layer text tower."""
+def clip_config(tower: str, width: int = 128, layers: int = 2) -> dict[str, Any]:
+    """The contents of open_clip_config.json: timm image tower at 64 px, a text tower of this width and depth."""
     return {
         "model_cfg": {
             "embed_dim": EMBED_DIM,
@@ -42,9 +42,9 @@ def clip_config(tower: str) -> dict[str, Any]:
                 "context_length": CONTEXT_LENGTH,
                 "vocab_size": VOCABULARY_SIZE,
                 "hf_tokenizer_name": "local",
-                "width": 128,
-                "heads": 4,
-                "layers": 2,
+                "width": width,
+                "heads": width // 32,
+                "layers": layers,
                 "pad_id": PAD,
                 "eos_id": EOS,
                 "pool_type": "eos",
@@ -54,10 +54,10 @@ def clip_config(tower: str) -> dict[str, Any]:
     }
 
 
-def prepare_folder(folder: Path, tower: str) -> None:
+def prepare_folder(folder: Path, config: dict[str, Any]) -> None:
     """Write the configuration and the tokenizer."""
     save_tokenizer(folder, framed=True)
-    (folder / "open_clip_config.json").write_text(json.dumps(clip_config(tower), indent=2) + "\n")
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
 @torch.no_grad()
@@ -99,20 +99,24 @@ def train_clip(
     values: Tensor,
     *,
     steps: int,
+    width: int = 128,
+    layers: int = 2,
     batch_size: int = 256,
     learning_rate: float = 2e-3,
     seed: int = 0,
     progress: Callable[[int, int, str], None],
 ) -> None:
-    """Train on features ([N, d] plain and mirrored) of the scenes; write the whole model into the folder."""
+    """Train on features ([N, d] plain and mirrored) of the scenes; write the whole model into the folder.
+
+    `width` (a multiple of 32) and `layers` are the text tower's.
+    """
     import open_clip
     from safetensors.torch import save_file
 
-    prepare_folder(folder, tower)
+    config = clip_config(tower, width, layers)
+    prepare_folder(folder, config)
     torch.manual_seed(seed)
-    model: Any = open_clip.model.CustomTextCLIP(
-        **{k: v for k, v in clip_config(tower)["model_cfg"].items() if k != "custom_text"}
-    )
+    model: Any = open_clip.model.CustomTextCLIP(**{k: v for k, v in config["model_cfg"].items() if k != "custom_text"})
     model.visual.trunk.load_state_dict(trunk.state_dict())
     tokenize = open_clip.get_tokenizer(f"local-dir:{folder}")
     trained = [*model.visual.head.parameters(), *model.text.parameters(), model.logit_scale]

@@ -156,14 +156,19 @@ def train_vlm(
     scenes: Sequence[Scene],
     *,
     steps: int,
+    width: int = 160,
+    layers: int = 2,
     batch_size: int = 64,
     learning_rate: float = 3e-3,
     seed: int = 0,
     progress: Callable[[int, int, str], None],
 ) -> None:
-    """Train projector and decoder on the tower's tokens [N, 16, d] of the scenes; write the model into the folder."""
+    """Train projector and decoder on the tower's tokens [N, 16, d] of the scenes; write the model into the folder.
+
+    `width` (a multiple of 32) and `layers` are the decoder's.
+    """
     torch.manual_seed(seed)
-    processor, model = build_processor(), build_model(tower, trunk)
+    processor, model = build_processor(), build_model(tower, trunk, width=width, layers=layers)
     projector, decoder, head = model.model.multi_modal_projector, model.model.language_model, model.lm_head
     trained = [*projector.parameters(), *decoder.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.02, betas=(0.9, 0.98))

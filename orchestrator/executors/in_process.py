@@ -23,6 +23,7 @@ from orchestrator.executors.protocol import (
     TrialResult,
 )
 from orchestrator.training.run import TrainingJob, read_progress, train
+from orchestrator.training.tune import TuningJob, tune
 
 
 class InProcessExecutor:
@@ -45,6 +46,11 @@ class InProcessExecutor:
                 remedy="use engine: ray for more workers",
             )
         for _ in train(job):
+            on_progress(read_progress(job))
+
+    def tune(self, job: TuningJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
+        """See `Executor`."""
+        for _ in tune(job):
             on_progress(read_progress(job))
 
     def train_many(

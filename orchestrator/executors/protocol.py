@@ -14,6 +14,7 @@ from orchestrator.config.execution import ActorPoolSettings, TrialSettings, Work
 from orchestrator.config.experiment import Experiment
 from orchestrator.search.space import SearchSpace, trial_experiment
 from orchestrator.training.run import TrainingJob
+from orchestrator.training.tune import TuningJob
 
 TableFunction = Callable[[pa.Table], pa.Table]
 PLACEMENT = "placement"  # column an engine may add to receipts: where the micro-batch ran
@@ -105,6 +106,9 @@ class Executor(Protocol):
 
     def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """Train one student on `workers.num_workers` workers; resumes from its folder."""
+
+    def tune(self, job: TuningJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
+        """Tune an image teacher with the resources of one worker; resumes from its folder."""
 
     def train_many(
         self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone

@@ -22,6 +22,7 @@ from orchestrator.executors.protocol import (
 from orchestrator.on_ray import search, tables, train
 from orchestrator.on_ray.cluster import Cluster
 from orchestrator.training.run import TrainingJob
+from orchestrator.training.tune import TuningJob
 
 
 class RayExecutor:
@@ -60,6 +61,15 @@ class RayExecutor:
             num_gpus=workers.num_workers * workers.num_gpus_per_worker,
         )
         train.train_distributed(job, workers, self._storage / "train", on_progress)
+
+    def tune(self, job: TuningJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
+        """See `Executor`."""
+        self._cluster.require_on_a_node(
+            "tuning the image teacher",
+            num_cpus=workers.num_cpus_per_worker,
+            num_gpus=workers.num_gpus_per_worker,
+        )
+        train.tune_alone(job, workers, on_progress)
 
     def train_many(
         self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone

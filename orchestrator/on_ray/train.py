@@ -17,6 +17,7 @@ from orchestrator.config.execution import TrialSettings, WorkerSettings
 from orchestrator.errors import ArtifactError, ConfigError, OrchestratorError
 from orchestrator.executors.protocol import EachDone, EachProgress, OnProgress
 from orchestrator.training.run import TrainingJob, read_progress, train
+from orchestrator.training.tune import TuningJob, tune
 
 POLL_S = 0.5
 
@@ -95,6 +96,37 @@ def _train_alone(job: TrainingJob) -> str:
     except OrchestratorError as error:
         return str(error)
     return ""
+
+
+@ray.remote
+def _tune_alone(job: TuningJob) -> OrchestratorError | None:
+    try:
+        for _ in tune(job):
+            pass
+    except OrchestratorError as error:
+        return error
+    return None
+
+
+def tune_alone(job: TuningJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
+    """Tune an image teacher in one task, which a lost process or node restarts from its checkpoint; blocks.
+
+    Raises:
+        ArtifactError: the task's process was lost more often than `max_failures`.
+    """
+    remote = _tune_alone.options(
+        num_cpus=workers.num_cpus_per_worker, num_gpus=workers.num_gpus_per_worker, max_retries=workers.max_failures
+    )
+    running = [remote.remote(job)]
+    while not ray.wait(running, timeout=POLL_S)[0]:
+        on_progress(read_progress(job))
+    try:
+        error = ray.get(running[0])
+    except ray.exceptions.RayError as lost:
+        raise _explained(lost) from lost
+    on_progress(read_progress(job))
+    if error is not None:
+        raise error
 
 
 def train_many(

@@ -20,7 +20,7 @@ from orchestrator.artifacts.teacher_store import KEY
 from orchestrator.captioners.texts import Group, TextSource
 from orchestrator.datasets.index import DatasetIndex
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
-from orchestrator.stages import caption, describe, index, text_thresholds
+from orchestrator.stages import caption, describe, index, text_thresholds, tune
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.embed_views import RENDERER, encoded_views, recipe_of, shares_encoder, splits_as_they_are
 from orchestrator.stages.encoded import Encoded, encoded_images, encoded_texts
@@ -28,7 +28,7 @@ from orchestrator.stages.texts import class_texts, domain_texts, texts_in, texts
 from orchestrator.teachers import BothTowers, text_identity
 from orchestrator.teachers.encoder import EMBEDDING
 
-READS = ("index", "describe", "caption")
+READS = ("index", "describe", "caption", "tune")
 CHUNK = 4096  # images scored, or groups averaged, at a time
 
 
@@ -39,7 +39,7 @@ def plan(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
         data_seed: of trainings on another seed than the experiment's own, for which the teacher sees other views.
     """
     experiment = context.experiment
-    teacher = experiment.image_teacher
+    teacher = tune.teacher_of(context)
     scale = teacher.logit_scale if isinstance(teacher, BothTowers) else 0.0
     settings = {
         "texts": {name: text.identity() for name, text in experiment.texts.items()},
@@ -63,7 +63,7 @@ def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
         experiment, recipe = context.experiment, recipe_of(context.experiment, data_seed)
-        encoder, teacher = experiment.text_encoder, experiment.image_teacher
+        encoder, teacher = experiment.text_encoder, tune.teacher_of(context)
         data = index.load(context)
         train = data.images.filter(pc.equal(data.images["split"], vocabulary.SPLIT_TRAIN))
         captions, written = read_table(parents["caption"].folder / caption.CAPTIONS), describe.load(parents)

@@ -55,6 +55,8 @@ def recipe_of(experiment: Experiment, data_seed: int | None = None) -> TeacherVi
 def shares_encoder(experiment: Experiment) -> bool:
     """Whether texts and images are embedded by one encoder, so that their cosine means something."""
     teacher = experiment.image_teacher
+    if experiment.teacher_tuning is not None:
+        return False  # its images have left the space of its texts
     return isinstance(teacher, BothTowers) and text_identity(teacher) == text_identity(experiment.text_encoder)
 
 

@@ -175,15 +175,16 @@ class Encoded:
 
         return Job("embed", f"{self.of}s", store, chunks, to_items, schema, worker, pool)
 
-    def make_missing(self, context: Context, also: "Encoded | None" = None) -> int:
-        """Put the rows that the store lacks through the model, each input once; `also` shares the pool of actors.
+    def make_missing(self, context: Context, also: "Encoded | None" = None, folder: Path | None = None) -> int:
+        """Put the rows that the store lacks through the model, each input once.
 
-        Returns how many went through the model.
+        `also` shares the pool of actors. The engine's plan lies in `folder` meanwhile, by default that of the
+        embeddings. Returns how many went through the model.
 
         Raises:
             ArtifactError: an input could not be encoded.
         """
-        account, refused = make_rows(context, self.job(context, also), context.folder / "embeddings")
+        account, refused = make_rows(context, self.job(context, also), folder or context.folder / "embeddings")
         keys = {*self.keys, *(also.keys if also is not None else ())}
         if refused & keys:
             told = self.store.refused(sorted(refused)).slice(0, 1).to_pylist()[0]

@@ -1,17 +1,31 @@
 """The whole line, the file to read first: index -> captions -> embeddings -> shards -> sweep -> students -> report.
 
-Each stage reads artifacts, writes one, and is reused when nothing that determines it has changed. Two are there only
-where the experiment asks for them: descriptions of classes, and the sweep. Knows the order and nothing else.
+Each stage reads artifacts, writes one, and is reused when nothing that determines it has changed. Three are there only
+where the experiment asks for them: descriptions of classes, the tuning of the image teacher, and the sweep. Knows the
+order and nothing else.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.artifacts.manifest import Status
-from orchestrator.stages import caption, describe, embed, evaluate, index, quality, report, shard, sweep, train
+from orchestrator.stages import (
+    caption,
+    describe,
+    embed,
+    evaluate,
+    evaluate_teacher,
+    index,
+    quality,
+    report,
+    shard,
+    sweep,
+    train,
+    tune,
+)
 from orchestrator.stages.context import Context, Plan
 
-STAGES = ("index", "describe", "caption", "embed", "quality", "shard", "sweep", "train", "evaluate", "report")
+STAGES = ("index", "describe", "caption", "tune", "embed", "quality", "shard", "sweep", "train", "evaluate", "report")
 
 
 def run(context: Context, until: str) -> dict[str, Plan]:
@@ -23,6 +37,8 @@ def run(context: Context, until: str) -> dict[str, Plan]:
         plans["describe"] = describe.make(context, described)
     if "caption" in wanted:
         plans["caption"] = caption.make(context, plans["index"])
+    if "tune" in wanted and (tuned := tune.plan(context, plans)) is not None:
+        plans["tune"] = tune.make(context, plans, tuned)
     if "embed" in wanted:
         plans["embed"] = embed.make(context, _read_by_embed(plans))
     if "quality" in wanted:
@@ -38,6 +54,8 @@ def run(context: Context, until: str) -> dict[str, Plan]:
         for arm in experiment.arms:
             plans[f"train/{arm}"] = train.make(context, plans, arm, best.get(arm, {}))
     if "evaluate" in wanted:
+        if "tune" in plans:
+            plans["evaluate-teacher"] = evaluate_teacher.make(context, plans)
         for arm in experiment.arms:
             plans[f"evaluate/{arm}"] = evaluate.make(context, plans, plans[f"train/{arm}"], arm)
     if "report" in wanted:
@@ -51,6 +69,8 @@ def plan_data(context: Context) -> dict[str, Plan]:
     if (described := describe.plan(context, plans["index"])) is not None:
         plans["describe"] = described
     plans["caption"] = caption.plan(context, plans["index"])
+    if (tuned := tune.plan(context, plans)) is not None:
+        plans["tune"] = tuned
     plans["embed"] = embed.plan(context, _read_by_embed(plans))
     plans["quality"] = quality.plan(context, {name: plans[name] for name in ("index", "caption", "embed")})
     plans["shard"] = shard.plan(context, plans["index"])
@@ -82,6 +102,8 @@ def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:
                 rows.append(("train", f"{context.experiment.name}/arms/{arm}", "make (after the sweep)"))
             else:
                 rows.append(("train", *told(context, train.plan(context, plans, arm, best if swept and best else {}))))
+    if "evaluate" in wanted and "tune" in plans:
+        rows.append(("evaluate", f"{context.experiment.name}/{evaluate_teacher.FOLDER}", "make or reuse"))
     later = [f"evaluations/{arm}" for arm in context.experiment.arms] if "evaluate" in wanted else []
     rows += [("evaluate", f"{context.experiment.name}/{folder}", "make or reuse") for folder in later]
     if "report" in wanted:

@@ -21,7 +21,7 @@ from orchestrator.captioners.texts import CaptionText
 from orchestrator.config.execution import Execution
 from orchestrator.executors.micro_batches import MicroBatches
 from orchestrator.search.space import load_space
-from orchestrator.stages import caption
+from orchestrator.stages import caption, tune
 from orchestrator.stages.context import Context
 from orchestrator.stages.embed_views import encoded_views, recipe_of, splits_as_they_are
 from orchestrator.stages.encoded import encoded_images, encoded_texts
@@ -152,7 +152,7 @@ def estimates(context: Context, index: Path) -> list[Estimate]:
     captions = caption.job(context, index)
     found = [estimate(context, captions, context.folder)]
     images = read_table(index / "images.parquet")
-    if (teacher := experiment.image_teacher) is not None:
+    if (teacher := tune.teacher_of(context)) is not None:
         shown = images.filter(pc.is_in(images["split"], value_set=pa.array(splits_as_they_are(experiment))))
         found.append(estimate(context, encoded_images(context, teacher, shown).job(context), context.folder))
         if (recipe := recipe_of(experiment)) is not None:

@@ -26,8 +26,8 @@ from orchestrator.evaluation.caption_summary import bin_edges, histogram, summar
 from orchestrator.evaluation.shot_accuracy import shot_groups
 from orchestrator.stages import caption, index, text_thresholds
 from orchestrator.stages.context import Context, Counts, Plan
+from orchestrator.stages.embed_views import shares_encoder
 from orchestrator.stages.text_thresholds import origins, own_rows
-from orchestrator.teachers import BothTowers, text_identity
 from orchestrator.vocabulary import SPLIT_TRAIN
 
 MEASURES, SUMS = "quality.parquet", "quality.json"
@@ -71,8 +71,7 @@ def load(planned: Plan) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def _has_joint_space(context: Context) -> bool:
     """Whether texts and images are embedded by the same encoder, so that their cosine means something."""
-    teacher = context.experiment.image_teacher
-    return isinstance(teacher, BothTowers) and text_identity(teacher) == text_identity(context.experiment.text_encoder)
+    return shares_encoder(context.experiment)
 
 
 def _cosines(context: Context, folder: Path, data: DatasetIndex, rows: pa.Table) -> tuple[Floats, list[str]]:

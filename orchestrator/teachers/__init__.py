@@ -11,6 +11,7 @@ from orchestrator.teachers.sentence_transformers_encoder import SentenceTransfor
 from orchestrator.teachers.timm_encoder import TimmEncoderSettings
 from orchestrator.teachers.transformers_clip import TransformersClipSettings
 from orchestrator.teachers.transformers_vision import TransformersVisionSettings
+from orchestrator.teachers.tuned import TunedEncoderSettings, UntunedEncoderSettings
 
 TextEncoderSettings = Annotated[
     HashedEncoderSettings | OpenClipSettings | TransformersClipSettings | SentenceTransformersSettings,
@@ -21,7 +22,8 @@ ImageEncoderSettings = Annotated[
     | OpenClipSettings
     | TransformersClipSettings
     | TransformersVisionSettings
-    | TimmEncoderSettings,
+    | TimmEncoderSettings
+    | TunedEncoderSettings,
     Field(discriminator="kind"),
 ]
 BothTowers = HashedEncoderSettings | OpenClipSettings | TransformersClipSettings  # what encodes texts and images alike
@@ -44,5 +46,7 @@ __all__ = [
     "TimmEncoderSettings",
     "TransformersClipSettings",
     "TransformersVisionSettings",
+    "TunedEncoderSettings",
+    "UntunedEncoderSettings",
     "text_identity",
 ]

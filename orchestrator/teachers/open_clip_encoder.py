@@ -86,7 +86,8 @@ class OpenClipSettings(ClipSettings):
         info: dict[str, Any] = {"preprocessing": shown}
         forward = _forward(self.model, model, self.outputs, info)
         return TorchImageEncoder(
-            lambda images: torch.stack([preprocess(image) for image in images]), forward, self.outputs, device=device,
+            lambda images: torch.stack([preprocess(image) for image in images]), forward, self.outputs,
+            module=model.visual, device=device,
             dtype=open_clip.get_input_dtype(_PRECISIONS[self.dtype]) or torch.float32, info=info,
         )  # fmt: skip
 
@@ -135,7 +136,7 @@ def _timm_pass(
 
 
 def _native_pass(name: str, visual: Any) -> "Callable[..., dict[str, torch.Tensor]]":
-    """A tower of open_clip's own; its projection is taken off, so that its pass ends with the feature."""
+    """A tower of open_clip's own; its projection is taken off for its pass, so that this ends with the feature."""
     import torch
 
     if not hasattr(visual, "proj"):
@@ -143,12 +144,21 @@ def _native_pass(name: str, visual: Any) -> "Callable[..., dict[str, torch.Tenso
             f"model {name}: its image tower ({type(visual).__name__}) has no feature apart from its embedding",
             expected="outputs: [embedding] for it",
         )
-    projection, visual.proj = visual.proj, None
     visual.output_tokens = False  # CoCa's tower gives tokens of its own beside the pooled one
 
     def forward(
         visual: Any, pixels: torch.Tensor, outputs: Sequence[str], info: dict[str, Any]
     ) -> dict[str, torch.Tensor]:
+        projection, visual.proj = visual.proj, None
+        try:
+            found, feature = without_projection(visual, pixels, outputs, info)
+        finally:
+            visual.proj = projection  # so that the module's weights are whole between passes
+        return {**found, FEATURE: feature, EMBEDDING: feature if projection is None else feature @ projection}
+
+    def without_projection(
+        visual: Any, pixels: torch.Tensor, outputs: Sequence[str], info: dict[str, Any]
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         found = {}
         if TOKENS in outputs:
             passed = visual.forward_intermediates(
@@ -160,6 +170,6 @@ def _native_pass(name: str, visual: Any) -> "Callable[..., dict[str, torch.Tenso
             feature = passed["image_features"]
         else:
             feature = visual(pixels)
-        return {**found, FEATURE: feature, EMBEDDING: feature if projection is None else feature @ projection}
+        return found, feature
 
     return forward

@@ -88,7 +88,7 @@ class TimmEncoderSettings(PretrainedSettings):
 
         return TorchImageEncoder(
             lambda images: torch.stack([transform(image) for image in images]), forward, self.outputs,
-            device=device, dtype=dtype, info=info,
+            module=model, device=device, dtype=dtype, info=info,
         )  # fmt: skip
 
 

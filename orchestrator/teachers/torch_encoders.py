@@ -65,6 +65,7 @@ class TorchImageEncoder:
         transform: images -> normalised pixels [n, 3, H, W], float32.
         forward: pixels on the device in the computation's format -> outputs; the embedding normalised or not.
         outputs: names to give, all of them among the forward's.
+        module: the network that `forward` runs, so that it can be trained and its weights replaced.
     """
 
     def __init__(
@@ -73,10 +74,12 @@ class TorchImageEncoder:
         forward: Callable[[Tensor], Mapping[str, Tensor]],
         outputs: Sequence[str],
         *,
+        module: nn.Module,
         device: torch.device,
         dtype: torch.dtype,
         info: Mapping[str, Any],
     ) -> None:
+        self.module = module
         self._transform, self._forward, self._outputs = transform, forward, tuple(outputs)
         self._device, self._dtype = device, dtype
         probe = self([Image.new("RGB", (32, 32))])  # a first pass may also add to `info`
@@ -93,9 +96,14 @@ class TorchImageEncoder:
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> dict[str, Vectors]:
         """See `ImageEncoder`."""
+        found = self.forward(pixels)
+        return {name: _array(found[name]) for name in self._outputs}
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """What `encode` gives, and perhaps more, as tensors on the device, with gradient to `module`."""
         found = dict(self._forward(pixels.to(device=self._device, dtype=self._dtype)))
         found[EMBEDDING] = nn.functional.normalize(found[EMBEDDING].float(), dim=-1)
-        return {name: _array(found[name]) for name in self._outputs}
+        return found
 
 
 class Kept:

@@ -90,6 +90,7 @@ class TransformersClipSettings(ClipSettings):
         side = model.config.vision_config.image_size // model.config.vision_config.patch_size
         # CLIP gives its last tokens before the final norm and pools after it; BLIP norms them itself.
         is_clip = type(model).__name__ == "CLIPModel"
+        project = model.vision_proj if retrieval else model.visual_projection
         info: dict[str, Any] = {"preprocessing": preprocessing}
         if TOKENS in self.outputs:
             info |= {"num_prefix_tokens": 1, "grid": [side, side]}
@@ -98,12 +99,12 @@ class TransformersClipSettings(ClipSettings):
             passed = tower(pixel_values=pixels, output_attentions=ATTENTION in self.outputs)
             tokens = tower.post_layernorm(passed.last_hidden_state) if is_clip else passed.last_hidden_state
             feature = tokens[:, 0] if retrieval else passed.pooler_output
-            project = model.vision_proj if retrieval else model.visual_projection
             found = {EMBEDDING: project(feature), FEATURE: feature, TOKENS: tokens}
             if ATTENTION in self.outputs:
                 found[ATTENTION] = last_attention(self.model, passed)
             return found
 
+        module = torch.nn.ModuleDict({"tower": tower, "projection": project})
         return TorchImageEncoder(
-            transform, forward, self.outputs, device=device, dtype=getattr(torch, self.dtype), info=info
+            transform, forward, self.outputs, module=module, device=device, dtype=getattr(torch, self.dtype), info=info
         )

@@ -86,7 +86,7 @@ class TransformersVisionSettings(PretrainedSettings):
                 found[ATTENTION] = last_attention(self.model, passed)
             return found
 
-        return TorchImageEncoder(transform, forward, self.outputs, device=device, dtype=dtype, info=info)
+        return TorchImageEncoder(transform, forward, self.outputs, module=model, device=device, dtype=dtype, info=info)
 
 
 def _is_pooler(name: str) -> bool:

@@ -6,7 +6,7 @@ its metrics into the spool. Knows nothing of Ray.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -41,6 +41,14 @@ IMAGE_TEACHER_INPUTS = frozenset(
 )
 TEACHER_INPUTS = IMAGE_TEACHER_INPUTS | vocabulary.OF_RUN | {vocabulary.TEXT, vocabulary.TEXT_ID}
 HISTORY, RESULT, PROGRESS = "history.json", "result.json", "progress.json"
+
+
+class InFolder(Protocol):
+    """A job that tells its progress in a folder."""
+
+    @property
+    def folder(self) -> str:
+        """Where checkpoints and results go."""
 
 
 class TrainingJob(Frozen):
@@ -263,7 +271,7 @@ def _check_views(job: TrainingJob, kept: TeacherViews) -> None:
         )
 
 
-def read_progress(job: TrainingJob) -> dict[str, Any]:
+def read_progress(job: InFolder) -> dict[str, Any]:
     """What a running training last told: epoch, num_epochs and its metrics; empty before the first epoch ends."""
     path = Path(job.folder) / PROGRESS
     progress: dict[str, Any] = read_json(path) if path.is_file() else {}

@@ -24,6 +24,7 @@ from orchestrator.teachers import (
     TimmEncoderSettings,
     TransformersClipSettings,
     TransformersVisionSettings,
+    TunedEncoderSettings,
     text_identity,
 )
 from tests import tiny_encoders as tiny
@@ -61,6 +62,8 @@ CASES = {
     "transformers dino": Case(TransformersVisionSettings, tiny.hf_dino),
     "transformers dino, mean": Case(TransformersVisionSettings, tiny.hf_dino, {"pooling": "mean"}),
     "transformers beit": Case(TransformersVisionSettings, tiny.hf_beit, {"pooling": "pooler"}),
+    "tuned": Case(TunedEncoderSettings, tiny.tuned, outputs=(*MAPS, "logits")),
+    "tuned, the head alone": Case(TunedEncoderSettings, tiny.tuned_head, outputs=("embedding", "feature", "logits")),
     "sentence bert": Case(SentenceTransformersSettings, tiny.sentence_bert),
 }
 

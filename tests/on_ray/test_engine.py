@@ -25,13 +25,14 @@ from orchestrator.config.execution import (
     TrialSettings,
     WorkerSettings,
 )
-from orchestrator.config.load import load_experiment, validate
+from orchestrator.config.load import load_experiment, validate, with_overrides
 from orchestrator.errors import ConfigError, DataError
+from orchestrator.executors.in_process import InProcessExecutor
 from orchestrator.executors.micro_batches import MicroBatchWriter
 from orchestrator.executors.protocol import SweepJob, TrialResult
 from orchestrator.on_ray.executor import RayExecutor
 from orchestrator.search.space import SearchSpace
-from orchestrator.stages import caption, describe, index
+from orchestrator.stages import caption, describe, index, tune
 from orchestrator.tracking import TrackingSettings
 from orchestrator.training.run import HISTORY, read_result, train
 from orchestrator.training.student_file import STUDENT
@@ -242,3 +243,21 @@ def test_a_sweep_with_tpe_and_asha_ends_and_gives_everything_back(
     assert [(result.number, result.values, result.status, result.epochs) for result in again] == [
         (result.number, result.values, result.status, result.epochs) for result in results
     ]
+
+
+def test_a_teacher_tuned_in_a_ray_task_is_the_one_of_the_engine_in_process(
+    executor: RayExecutor, tmp_path: Path
+) -> None:
+    tuning = {"head": "random", "epochs": 2, "batch_size": 16}
+    changes = {"teacher_tuning": tuning, "image_teacher": {"kind": "open_clip"}}
+    experiment = with_overrides(load_experiment(SMOKE), changes, "test")
+    weights = []
+    for name, engine in (("plain", InProcessExecutor()), ("ray", executor)):
+        context = quiet_context(experiment, tmp_path / name)
+        context.open_executor = lambda engine=engine: engine  # type: ignore[misc]
+        plans = {"index": index.make(context)}
+        planned = tune.plan(context, plans)
+        assert planned is not None
+        tune.make(context, plans, planned)
+        weights.append((planned.folder / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1]

@@ -179,6 +179,7 @@ class Experiment(Frozen):
         asked = {} if unknown else self.prompt_texts()
         naming = [f"prompts: {name}" for name, text in asked.items() if CLASS_FIELD in text]
         naming += [f"texts.{name}" for name, text in self.texts.items() if text.names_classes]
+        naming += ["domain_texts"] if self.domain_texts else []
         naming += ["class_text"] if self.class_text is not None and self.class_text.names_classes else []
         remedy = "dataset.class_names" if isinstance(self.dataset, ListFileSettings) else "dataset.instances"
         return [f"{what} needs the names of the classes, and the data set has none; set {remedy}"

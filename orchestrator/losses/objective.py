@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 # Which setting makes an input available; named in the error text when a loss asks for an input that is not there.
 SUPPLIED_BY: Final[Mapping[str, str]] = {
-    v.STUDENT_LOGITS: "student with a classifier (student.classifier)",
-    v.STUDENT_FEATURE: "student",
-    v.STUDENT_MAP: "student with a map (convolutional, or tokens on a grid)",
-    v.STUDENT_EMBEDDING: "student with an embedding (student.embedding)",
-    v.STUDENT_TEXT: "student with a text side",
-    v.TEXT_PREDICTION: "student's text adaptor (adaptor)",
-    v.VIEW_FEATURE: "more views of an image (training.more_views)",
-    v.VIEW_LOGITS: "more views of an image (training.more_views) and a student with a classifier",
-    v.KEY_FEATURE: "more views of an image (training.more_views)",
+    v.STUDENT_LOGITS: "student.classifier",
+    v.STUDENT_FEATURE: "a student whose kind has a feature (student.kind)",
+    v.STUDENT_MAP: "a student whose kind has a map, convolutional or with tokens on a grid (student.kind)",
+    v.STUDENT_EMBEDDING: "student.embedding",
+    v.STUDENT_TEXT: "a student whose kind has a text side (student.kind)",
+    v.TEXT_PREDICTION: "a student with a feature for the text adaptor to read (adaptor)",
+    v.VIEW_FEATURE: "training.more_views",
+    v.VIEW_LOGITS: "training.more_views, and student.classifier",
+    v.KEY_FEATURE: "training.more_views",
     v.LABEL: "dataset",
-    v.TARGET: "mixup or cutmix (training.mixing)",
-    v.MIX_ROW: "mixup or cutmix (training.mixing)",
-    v.MIX_WEIGHT: "mixup or cutmix (training.mixing)",
+    v.TARGET: "training.mixing",
+    v.MIX_ROW: "training.mixing",
+    v.MIX_WEIGHT: "training.mixing",
     v.IMAGE_ROW: "dataset",
-    v.TEXT: "texts (captions and a text teacher)",
-    v.TEXT_ID: "texts (captions and a text teacher)",
-    v.TEACHER_LOGITS: "image teacher with class logits",
-    v.TEACHER_IMAGE: "image teacher",
-    v.TEACHER_FEATURE: "image teacher with image_teacher.outputs: [embedding, feature]",
-    v.TEACHER_MAP: "image teacher with image_teacher.outputs: [embedding, tokens]",
-    v.CLASS_TEXT: "class_text and an image teacher that encodes texts too",
-    v.DOMAIN_TEXT: "domain_texts and an image teacher that encodes texts too",
+    v.TEXT: "texts, named in text_sources",
+    v.TEXT_ID: "texts, named in text_sources",
+    v.TEACHER_LOGITS: "image_teacher, one that encodes texts too or classifies the same classes",
+    v.TEACHER_IMAGE: "image_teacher",
+    v.TEACHER_FEATURE: "image_teacher.outputs with feature",
+    v.TEACHER_MAP: "image_teacher.outputs with tokens, of a teacher whose tokens lie on a grid",
+    v.CLASS_TEXT: "image_teacher, one that encodes texts too (class_text says which)",
+    v.DOMAIN_TEXT: "domain_texts, and an image_teacher that encodes texts too",
 }
 
 
@@ -89,6 +89,10 @@ class Objective(nn.Module):
     def required_inputs(self) -> frozenset[str]:
         """Names of the batch inputs that some loss needs."""
         return frozenset(name for _, loss in self.named() for name in loss.inputs())
+
+    def optional_inputs(self) -> frozenset[str]:
+        """Names of the batch inputs that some loss also takes, where they are there."""
+        return frozenset(name for _, loss in self.named() for name in loss.optional_inputs())
 
     def key_momentum(self) -> float | None:
         """Momentum of the student's copy that the losses ask for; None when none reads its output.

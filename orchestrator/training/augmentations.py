@@ -26,6 +26,7 @@ from orchestrator.training.view_settings import AugmentedViews
 
 Step = Callable[[Image.Image], Image.Image]
 Reals = npt.NDArray[np.float64]
+BICUBIC = Image.Resampling.BICUBIC
 WORD = "augmented"  # begins the name of such a view's parameters
 CROP_AREA, CROP_ASPECT, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
 NOT_FLIPPED = frozenset({"ood_vit"})
@@ -140,10 +141,10 @@ def _cut(image: Image.Image, box: Reals, side: int) -> Image.Image:
     top, left, height, width = (float(value) * image.size[0] for value in box)
     if top >= 0 and left >= 0 and top + height <= image.size[1] + 1e-6 and left + width <= image.size[0] + 1e-6:
         right, bottom = min(left + width, image.size[0]), min(top + height, image.size[1])
-        return image.resize((side, side), Image.Resampling.BICUBIC, box=(left, top, right, bottom))
+        return image.resize((side, side), BICUBIC, box=(left, top, right, bottom))
     moved = Image.new("RGB", image.size)
     moved.paste(image, (-round(left), -round(top)))
-    return moved if moved.size == (side, side) else moved.resize((side, side), Image.Resampling.BICUBIC)
+    return moved if moved.size == (side, side) else moved.resize((side, side), BICUBIC)
 
 
 @lru_cache(maxsize=64)
@@ -161,7 +162,9 @@ def _steps_after(recipe: str, side: int) -> tuple[Step, ...]:
     blur = transforms.RandomApply(
         [transforms.GaussianBlur(2 * (side // 20) + 1, (0.1 * side / 224, 2.0 * side / 224))], p=0.5
     )
-    hints: dict[str, Any] = {"translate_const": int(0.45 * side), "img_mean": (128, 128, 128)}
+    hints: dict[str, Any] = {"translate_pct": 0.45, "img_mean": (128, 128, 128)}
+    # below 10, at which posterizing keeps no bit, which Pillow refuses
+    of_livt = {**hints, "interpolation": BICUBIC, "magnitude_max": 9.99}
     strong = rand_augment_transform("rand-m10-n2-mstd0.5", hints)
     steps: dict[str, tuple[Step, ...]] = {
         "randcls": (jitter, strong),
@@ -170,14 +173,14 @@ def _steps_after(recipe: str, side: int) -> tuple[Step, ...]:
         "randclsstack": (jitter, grey, blur, strong),
         "randclsstack_proco": (with_hue, grey, strong),
         "cifar": (transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10), lambda image: _hole(image, side // 2)),
-        "livt": (rand_augment_transform("rand-m9-mstd0.5-inc1", hints),),
+        "livt": (rand_augment_transform("rand-m9-mstd0.5-inc1", of_livt),),
     }
     return steps.get(recipe, ())
 
 
 def _hole(image: Image.Image, side: int) -> Image.Image:
     """A black square around a random point, cut off at the edges (cut-out)."""
-    left, top = (random.randrange(size) - side // 2 for size in image.size)
+    left, top = (int(random.random() * size) - side // 2 for size in image.size)  # the same place at every size
     holed = image.copy()
     holed.paste((0, 0, 0), (left, top, left + side, top + side))
     return holed
@@ -185,17 +188,21 @@ def _hole(image: Image.Image, side: int) -> Image.Image:
 
 @contextlib.contextmanager
 def _own_generators() -> Iterator[Callable[[int], None]]:
-    """A function that seeds python's, numpy's and torch's generators; their states are given back at the end."""
+    """A function that seeds python's, numpy's and torch's generators; their states are given back at the end.
+
+    Of torch it is the CPU's generator alone: `torch.manual_seed` would seed those of the GPUs too, for good.
+    """
 
     def seed(number: int) -> None:
         random.seed(number)
         np.random.seed(number % (1 << 32))
-        torch.manual_seed(number)
+        torch.default_generator.manual_seed(number)
 
-    with _lock, torch.random.fork_rng(devices=[]):
-        kept, kept_numpy = random.getstate(), np.random.get_state()
+    with _lock:
+        kept, kept_numpy, kept_torch = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
         try:
             yield seed
         finally:
             random.setstate(kept)
             np.random.set_state(kept_numpy)
+            torch.default_generator.set_state(kept_torch)

@@ -110,10 +110,9 @@ class Trainer:
         if self.teacher is not None:
             batch |= self.teacher.inputs(rows, view, data_seed=settings.data_seed, pass_index=place.pass_index)
         if settings.mixing is not None:
-            first_row = place.index * settings.batch_size + distributed.rank() * len(rows)
             batch = mix(
                 batch, settings.mixing, self.num_classes, data_seed=settings.data_seed, pass_index=place.pass_index,
-                first_row=first_row,
+                batch_index=place.index, first_pair=distributed.rank() * ((len(rows) + 1) // 2),
             )  # fmt: skip
         return {
             **{name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()},

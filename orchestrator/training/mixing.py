@@ -1,8 +1,8 @@
 """Mixup and cutmix of neighbours in a batch, and of what belongs to them (methods 16.4).
 
 Images 2k and 2k + 1 of a batch are mixed with each other, with one weight for both. Weights and boxes are functions of
-(data seed, pass, pair's place in the global batch), so they do not depend on the number of workers while the workers'
-shares are even. Reads and writes nothing. Knows nothing of losses.
+(data seed, pass, batch, pair's place in the global batch), so they do not depend on the number of workers while the
+workers' shares are even. Reads and writes nothing. Knows nothing of losses.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.view_settings import MixingSettings
 
 UNMIXABLE = frozenset({v.TEACHER_IMAGE, v.TEACHER_FEATURE, v.TEACHER_MAP, v.IMAGE_ROW})  # not of the mixture
-OF_FIRST_VIEW = v.FROM_STUDENT - {v.VIEW_FEATURE}
+_STREAM = 1 << 62  # keeps these draws apart from those of the order, which have the pass at its place in the key
 
 
 def mix(
@@ -29,20 +29,22 @@ def mix(
     *,
     data_seed: int,
     pass_index: int,
-    first_row: int,
+    batch_index: int,
+    first_pair: int,
 ) -> dict[str, Tensor]:
     """The batch with view 1 mixed, and with `target`, `mix_row` and `mix_weight`; teacher logits are mixed as
     probabilities.
 
     Args:
-        first_row: of this worker's share, counted over all global batches of the pass.
+        batch_index: of the global batch in its epoch.
+        first_pair: of this worker's share, counted over the global batch.
     """
     num_rows = len(batch[v.LABEL])
     partner = torch.arange(num_rows) ^ 1
     if num_rows % 2:
         partner[-1] = num_rows - 1  # an odd one out stays as it is
-    pair = (first_row + np.arange(num_rows)) // 2
-    images, weight = _mixed_images(batch[IMAGE], partner, pair, settings, (data_seed, pass_index))
+    pair = first_pair + np.arange(num_rows) // 2
+    images, weight = _mixed_images(batch[IMAGE], partner, pair, settings, (data_seed, batch_index, pass_index))
     one_hot = torch.nn.functional.one_hot(batch[v.LABEL], num_classes).to(torch.float32)
     one_hot = one_hot * (1 - settings.label_smoothing) + settings.label_smoothing / num_classes
     column = weight.to(one_hot.dtype)[:, None]
@@ -63,15 +65,16 @@ def mix(
 
 def _mixed_images(
     images: Tensor, partner: Tensor, pair: "np.ndarray[tuple[int], np.dtype[np.int64]]", settings: MixingSettings,
-    stream: tuple[int, int],
+    stream: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """([N, 3, S, S], [N] float64 share of an image's own)."""
     side = images.shape[-1]
     mixed, weight = images.clone(), torch.ones(len(images), dtype=torch.float64)
     for row in range(len(images)):
         other = int(partner[row])
+        data_seed, batch_index, pass_index = stream
         generator = np.random.Generator(
-            np.random.Philox(key=[stream[0] + (stream[1] << 32), int(pair[row]) + (1 << 62)])
+            np.random.Philox(key=[data_seed, _STREAM], counter=[0, int(pair[row]), batch_index, pass_index])
         )
         chance, kind, centre_y, centre_x = generator.random(4)
         cuts = settings.cutmix_alpha > 0 and (settings.mixup_alpha == 0 or kind < settings.cutmix_share)
@@ -104,10 +107,14 @@ def check_mixing(model: DistillationModel, settings: TrainingSettings) -> None:
         reads = {*loss.inputs(), *loss.optional_inputs()}
         if whole := sorted(reads & UNMIXABLE):
             problems.append(f"losses.{name} reads {', '.join(whole)}, which belong to whole images")
-        elif v.LABEL in reads and v.TARGET not in reads and reads & OF_FIRST_VIEW:
+        if not reads & (v.FROM_STUDENT - {v.VIEW_FEATURE} if loss.skips_first_view else v.FROM_STUDENT):
+            continue
+        if v.LABEL in reads and v.TARGET not in reads:
             problems.append(f"losses.{name} takes no mixed targets")
         elif settings.mixing.label_smoothing > 0 and getattr(loss, "label_smoothing", 0) > 0:
             problems.append(f"losses.{name}.label_smoothing would smooth the targets again")
+        if reads & {v.TEXT, v.STUDENT_TEXT} and v.MIX_ROW not in reads:
+            problems.append(f"losses.{name} takes no mixed captions")
     if problems:
         raise ConfigError(
             f"training.mixing is on: {'; '.join(problems)}",

@@ -19,7 +19,7 @@ MORE_VIEWS = "more_views"  # [N, V - 1, 3, S, S] float32: views 2 and later of t
 class DistillationModel(nn.Module):
     """Student, adaptor (only when a loss reads its output), the student's momentum copy (likewise), and objective.
 
-    Heads whose output no loss reads are not trained: they keep their start values.
+    Heads whose output no loss takes, directly or through another head, are not trained: they keep their start values.
 
     Args:
         student: see `Student`.
@@ -33,16 +33,20 @@ class DistillationModel(nn.Module):
         self.student = student
         self.objective = objective
         reads = objective.required_inputs()
+        takes = reads | objective.optional_inputs()
         self.adaptor = adaptor if v.TEXT_PREDICTION in reads else None
         self.momentum_student: Student | None = None
         if v.KEY_FEATURE in reads:
             self.momentum_student = copy.deepcopy(student).requires_grad_(False)
         self.key_momentum = objective.key_momentum()
+        used = takes | {of for name, of in STACKED.items() if name in takes}
+        for output, source in student.made_of().items():  # in this order, so that a chain is followed to its end
+            used |= {source} if output in used else set()
         for output, head in student.heads().items():
-            read_as = {output, v.VIEW_LOGITS} if output == v.STUDENT_LOGITS else {output}
-            if not reads & read_as:
+            if output not in used:
                 head.requires_grad_(False)
-        self._stacks = [(of, name) for name, of in STACKED.items() if name in reads]
+        made = student.makes()
+        self._stacks = [(of, name) for name, of in STACKED.items() if name in takes and of in made]
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Total loss (scalar) and its detached parts by name."""

@@ -166,11 +166,13 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     counts = np.bincount(images.labels, minlength=job.num_classes)
     hot_copies = Path(job.hot_copies) if job.hot_copies else None
     teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
+    dims = teacher.dims  # of all that there is, whatever part of it the losses read
     num_domains = 0 if teacher.domain_vectors is None else teacher.domain_vectors.shape[1]
     model = build_model(
-        job, tuple(int(n) for n in counts), teacher.dims, num_images=len(images.labels), num_domains=num_domains
+        job, tuple(int(n) for n in counts), dims, num_images=len(images.labels), num_domains=num_domains
     )
-    reads = model.objective.required_inputs() | set(model.student.reads)
+    objective = model.objective
+    reads = objective.required_inputs() | objective.optional_inputs() | set(model.student.reads)
     _start_from_class_texts(model, teacher, job.num_classes)
     model = model.to(device)
     class_text = teacher.constants(job.num_seen_classes or job.num_classes).get(vocabulary.CLASS_TEXT)
@@ -189,7 +191,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         image_size=job.image_size, num_classes=job.num_classes, num_seen_classes=job.num_seen_classes,
     )  # fmt: skip
     supplied = set(trainer.make_batch(np.arange(min(2, len(images.labels))), Place(0, 0)))
-    model.objective.check(supplied | made_by(model, with_views=bool(job.training.more_views)))
+    objective.check(supplied | made_by(model, with_views=bool(job.training.more_views)))
     embeddings = Embeddings(Path(job.embeddings), hot_copies)
     supply = supply_of(model.student, select, embeddings, vocabulary.SPLIT_SELECT, job.image_size, job.text_sources)
     judge = Judge(model.student, supply, select.labels, counts, class_text)
@@ -213,7 +215,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         tracker.log_metrics(job.run_key, metrics, progress.epoch)
         left = progress.num_epochs - progress.epoch
         if leader and 0 < left < job.training.keep_last_epochs:
-            save_student(model.student, job, folder / student_name(progress.epoch), teacher.dims)
+            save_student(model.student, job, folder / student_name(progress.epoch), dims)
         if leader and (last or progress.epoch % job.training.checkpoint_every_epochs == 0):
             checkpoints.save(progress.step, {**trainer.state(), "history": history})
         if leader:
@@ -221,7 +223,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         yield Progress(progress.epoch, progress.num_epochs, progress.step, metrics)
     result = judge()
     if leader:
-        save_student(model.student, job, folder / STUDENT, teacher.dims)
+        save_student(model.student, job, folder / STUDENT, dims)
         write_json(folder / HISTORY, history)
         write_json(folder / RESULT, {"metrics": result, "epochs": job.training.epochs})
         tracker.log_metrics(job.run_key, result, job.training.epochs)

@@ -45,13 +45,20 @@ class AugmentedViews(Frozen):
     shared_draw: bool = False
 
 
-def _kind_of(value: Any) -> str:
-    kind = value.get("kind", "shift") if isinstance(value, dict) else value.kind
-    return str(kind)
+def _kind_of(value: Any) -> Any:
+    """The tag: `kind` where it is told, else what the other settings tell."""
+    if isinstance(value, dict):
+        return value.get("kind", "augmented" if "recipe" in value else "shift")
+    return getattr(value, "kind", None)  # None: no settings of views, which pydantic then says
 
 
 ViewSettings = Annotated[
-    Annotated[ShiftViews, Tag("shift")] | Annotated[AugmentedViews, Tag("augmented")], Discriminator(_kind_of)
+    Annotated[ShiftViews, Tag("shift")] | Annotated[AugmentedViews, Tag("augmented")],
+    Discriminator(
+        _kind_of,
+        custom_error_type="views",
+        custom_error_message="expected a mapping, {pad: 6} or {recipe: randcls}; kinds: shift, augmented",
+    ),
 ]
 
 

@@ -29,10 +29,12 @@ class Loss(nn.Module):
     Attributes:
         exemptions: guarantees of the contract suite that cannot hold for this loss, each with the reason.
         key_momentum: of the student's momentum copy, for losses that read `key_feature`; None for all others.
+        skips_first_view: of `view_feature` it takes views 2 and later only, so that mixing view 1 is no matter to it.
     """
 
     exemptions: ClassVar[Mapping[Guarantee, str]] = {}
     key_momentum: float | None = None
+    skips_first_view: bool = False
 
     def inputs(self) -> tuple[str, ...]:
         """Names of the batch inputs it needs, from the closed vocabulary."""

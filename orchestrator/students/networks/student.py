@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 IMAGE = "image"  # [N, 3, S, S] float32: the view, the model's own input rather than a loss's
 LOADED_MEAN, LOADED_STD = 0.5, 0.25  # images arrive as (x / 255 - 0.5) / 0.25
+CLASSIFIER_READS = {"feature": v.STUDENT_FEATURE, "embedding": v.STUDENT_EMBEDDING, "adaptor": v.TEXT_PREDICTION}
 
 
 class Student(nn.Module):
@@ -39,7 +40,11 @@ class Student(nn.Module):
         return {v.STUDENT_FEATURE}
 
     def heads(self) -> dict[str, nn.Module]:
-        """The modules that make an output and nothing else, by the output: what no loss reads need not be trained."""
+        """The modules that make an output beside the feature, by the output: what no loss reads need not be trained."""
+        return {}
+
+    def made_of(self) -> dict[str, str]:
+        """Which output a head reads where it reads another head's, by the head's own; last heads first."""
         return {}
 
     def class_embeddings(self, class_text: Tensor) -> Tensor | None:
@@ -110,6 +115,11 @@ class ImageStudent(Student):
                 f"student.classifier reads the {wanted.reads}, and there is none",
                 remedy="set student.embedding, or text_sources for the adaptor",
             )
+        if wanted.reads == "adaptor" and adaptor.per_prompt:
+            raise ConfigError(
+                "student.classifier reads the adaptor, and adaptor.per_prompt makes several of it",
+                remedy="set adaptor.per_prompt: false, or let the classifier read the feature",
+            )
         if wanted.reads == "adaptor":
             self.adaptor = adaptor.build(self.feature_dim, context.text_dim)
         if wanted.kind == "cosine":
@@ -131,25 +141,24 @@ class ImageStudent(Student):
         if self.adaptor is not None:
             made[v.TEXT_PREDICTION] = self.adaptor(feature)
         if self.classifier is not None:
-            read = {"feature": v.STUDENT_FEATURE, "embedding": v.STUDENT_EMBEDDING, "adaptor": v.TEXT_PREDICTION}
-            made[v.STUDENT_LOGITS] = self.classifier(made[read[self.classifier_reads]])
+            made[v.STUDENT_LOGITS] = self.classifier(made[CLASSIFIER_READS[self.classifier_reads]])
         return made
 
     def makes(self) -> set[str]:
         """See `Student`."""
-        heads = {
-            v.STUDENT_LOGITS: self.classifier, v.STUDENT_EMBEDDING: self.embedding, v.TEXT_PREDICTION: self.adaptor
-        }  # fmt: skip
-        return {v.STUDENT_FEATURE, v.STUDENT_MAP, *(name for name, head in heads.items() if head is not None)}
+        return {v.STUDENT_FEATURE, v.STUDENT_MAP, *ImageStudent.heads(self)}
 
     def heads(self) -> dict[str, nn.Module]:
         """See `Student`."""
-        found: dict[str, nn.Module] = {}
-        if self.classifier is not None:
-            found[v.STUDENT_LOGITS] = self.classifier
-        if self.embedding is not None and not (self.classifier is not None and self.classifier_reads == "embedding"):
-            found[v.STUDENT_EMBEDDING] = self.embedding
-        return found
+        heads = {
+            v.STUDENT_LOGITS: self.classifier, v.STUDENT_EMBEDDING: self.embedding, v.TEXT_PREDICTION: self.adaptor
+        }  # fmt: skip
+        return {name: head for name, head in heads.items() if head is not None}
+
+    def made_of(self) -> dict[str, str]:
+        """See `Student`."""
+        read = CLASSIFIER_READS[self.classifier_reads]
+        return {} if self.classifier is None or read == v.STUDENT_FEATURE else {v.STUDENT_LOGITS: read}
 
     @torch.no_grad()
     def start_from_class_texts(self, class_text: Tensor) -> None:

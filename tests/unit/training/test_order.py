@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from orchestrator.training.order import Indices, Order, Place, num_batches, permutation
-from orchestrator.training.settings import ClassBalancedSampler
+from orchestrator.errors import ConfigError
+from orchestrator.training.draws import Indices, permutation
+from orchestrator.training.order import Order, Place, num_batches
+from orchestrator.training.settings import ClassBalancedSampler, FewShotSampler
+
+FEW_SHOT: dict[str, object] = {"sampler": FewShotSampler(), "num_seen_classes": 2}  # a third of the images is support
 
 
 def order(num_images: int, batch_size: int, **options: object) -> Order:
@@ -30,18 +34,23 @@ def test_order_changes_with_pass_and_seed_and_with_nothing_else() -> None:
     assert not np.array_equal(permutation(500, 1, 2), permutation(500, 2, 1))
 
 
+@pytest.mark.parametrize("sampler", [{}, {"sampler": ClassBalancedSampler()}, FEW_SHOT], ids=str)
 @pytest.mark.parametrize("num_workers", [2, 4, 8])
-def test_the_workers_shares_joined_in_rank_order_are_the_global_batch(num_workers: int) -> None:
-    alone = batches(order(210, 64))
-    shares = [batches(order(210, 64), rank=rank, num_workers=num_workers) for rank in range(num_workers)]
+def test_the_workers_shares_joined_in_rank_order_are_the_global_batch(
+    num_workers: int, sampler: dict[str, object]
+) -> None:
+    made = order(216, 64, **sampler)
+    alone = batches(made)
+    shares = [batches(made, rank=rank, num_workers=num_workers) for rank in range(num_workers)]
     joined = [np.concatenate(parts) for parts in zip(*shares, strict=True)]
-    assert len(alone) == 3
+    assert len(alone) == (5 if sampler is FEW_SHOT else 3)
     assert all(np.array_equal(whole, parts) for whole, parts in zip(alone, joined, strict=True))
 
 
+@pytest.mark.parametrize("sampler", [{}, {"sampler": ClassBalancedSampler()}, FEW_SHOT], ids=str)
 @pytest.mark.parametrize("passes", [1, 3])
-def test_an_epoch_continued_at_a_batch_has_the_same_batches_from_there(passes: int) -> None:
-    made = order(210, 32, passes_per_epoch=passes)
+def test_an_epoch_continued_at_a_batch_has_the_same_batches_from_there(passes: int, sampler: dict[str, object]) -> None:
+    made = order(210, 32, passes_per_epoch=passes, **sampler)
     whole, rest = batches(made), batches(made, first=4)
     assert len(rest) == len(whole) - 4
     assert all(np.array_equal(a, b) for a, b in zip(whole[4:], rest, strict=True))
@@ -69,3 +78,28 @@ def test_balanced_sampling_shows_rare_classes_as_often_and_power_zero_as_they_co
         drawn = Order(labels, 62, 0, ClassBalancedSampler(power=power)).drawn(0)
         shares = np.bincount(labels[drawn], minlength=3) / len(drawn)
         np.testing.assert_allclose(shares, expected, atol=0.03)  # 3,100 draws: three standard errors of a third
+
+
+def test_few_shot_batches_hold_support_and_an_epoch_shows_each_image_of_seen_classes_once() -> None:
+    made = order(210, 32, **FEW_SHOT)
+    found = batches(made)
+    assert len(found) == made.batches_per_epoch == 9  # 140 images of seen classes, 16 in each batch
+    for batch in found:
+        support = batch[made.labels[batch] == 2]
+        assert len(set(support.tolist())) == len(support) == 16
+    base = np.concatenate(found)
+    np.testing.assert_array_equal(np.sort(base[made.labels[base] < 2]), np.flatnonzero(made.labels < 2))
+    assert not np.array_equal(found[0], batches(made, epoch=2)[0])
+
+
+@pytest.mark.parametrize("num_seen", [None, 0, 3])
+def test_few_shot_batches_without_images_of_both_kinds_of_classes_are_refused(num_seen: int | None) -> None:
+    with pytest.raises(ConfigError, match="few_shot"):
+        batches(order(210, 32, sampler=FewShotSampler(), num_seen_classes=num_seen))
+
+
+def test_a_few_shot_batch_that_workers_cannot_share_is_refused_rather_than_left_out() -> None:
+    made = Order(np.repeat([0, 1], [9, 1]), 5, 0, FewShotSampler(), num_seen_classes=1)  # the last holds two images
+    assert len(batches(made, num_workers=2)) == 3
+    with pytest.raises(ConfigError, match="cannot be shared by 3 workers"):
+        batches(made, num_workers=3)

@@ -98,7 +98,7 @@ class Order:
         base, support = np.flatnonzero(seen).astype(np.int64), np.flatnonzero(~seen).astype(np.int64)
         if self.num_seen_classes is None or not len(base) or not len(support):
             raise ConfigError(
-                f"training.sampler few_shot: {len(base)} training images of seen classes, {len(support)} of unseen ones",
+                f"training.sampler few_shot: {len(base)} images of seen classes, {len(support)} of unseen ones",
                 expected="both: a data set with unseen classes, some images of which are in the training split",
             )
         return base, support

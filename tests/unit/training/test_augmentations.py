@@ -1,4 +1,4 @@
-"""The papers' recipes: functions of (data seed, image, view), at any resolution, with the steps that the papers list."""
+"""The papers' recipes: functions of (data seed, image, view), at any resolution, with the steps the papers list."""
 
 import random
 from typing import get_args

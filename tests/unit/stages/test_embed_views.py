@@ -53,6 +53,18 @@ def clip_line(tmp_path_factory: pytest.TempPathFactory) -> SmokeLine:
     return make_smoke_line(tmp_path_factory.mktemp("clip"), NUM_VIEWS, CLIP)
 
 
+def looking_at(made: SmokeLine) -> LiveTeacher:
+    """The image teacher of a line, looking now."""
+    experiment = made.context.experiment
+    recipe, teacher = recipe_of(experiment), experiment.image_teacher
+    assert recipe is not None
+    assert teacher is not None
+    images = index.load(made.context).images
+    train = images.filter(pc.equal(images["split"], "train"))
+    addresses = list(zip(*(train[name].to_pylist() for name in ("path", "offset", "size")), strict=True))
+    return LiveTeacher(teacher.build_image(), addresses, image_keys(train["image_id"].to_pylist()), recipe)
+
+
 @pytest.fixture(scope="module")
 def kept(clip_line: SmokeLine) -> TeacherData:
     """What training reads."""
@@ -62,14 +74,7 @@ def kept(clip_line: SmokeLine) -> TeacherData:
 @pytest.fixture(scope="module")
 def live(clip_line: SmokeLine) -> LiveTeacher:
     """The same teacher, looking now."""
-    experiment = clip_line.context.experiment
-    recipe, teacher = recipe_of(experiment), experiment.image_teacher
-    assert recipe is not None
-    assert teacher is not None
-    images = index.load(clip_line.context).images
-    train = images.filter(pc.equal(images["split"], "train"))
-    addresses = list(zip(*(train[name].to_pylist() for name in ("path", "offset", "size")), strict=True))
-    return LiveTeacher(teacher.build_image(), addresses, image_keys(train["image_id"].to_pylist()), recipe)
+    return looking_at(clip_line)
 
 
 def cosines(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -104,6 +109,37 @@ def test_kept_rows_equal_the_live_teacher_on_the_same_view_and_a_naive_cache_doe
     for naive in (unaugmented, mirrored, other_view):  # what a cache would give that knows no views, or the wrong ones
         assert np.mean(naive) < 0.98
         assert np.min(naive) < 0.8
+
+
+@pytest.mark.parametrize(
+    ("recipe", "framing", "frame_size"),
+    [("randclsstack", "crop", 96), ("cifar", "crop", None), ("ood_vit", "stretch", 96), ("livt", "crop", 80)],
+)
+def test_kept_rows_of_recipes_equal_the_live_teacher_on_the_picture_that_the_student_sees(
+    recipe: str, framing: str, frame_size: int | None, tmp_path: Path
+) -> None:
+    views = {"kind": "augmented", "recipe": recipe}
+    made = make_smoke_line(tmp_path, 2, {**CLIP, "framing": framing, "frame_size": frame_size, "training.views": views})
+    live, kept = looking_at(made), load_teacher(made.plans["embed"].folder, ("truth",))
+    job = made.job(tmp_path / "job")
+    images = load_split(Path(job.shards), "train")
+    assert images.pixels.shape[1] == (frame_size or 64)
+    counts = tuple(np.bincount(images.labels, minlength=job.num_classes).tolist())
+    model = build_model(job, counts, kept.dims)
+    trainer = Trainer(model, job.training, images, kept, device=torch.device("cpu"), image_size=job.image_size)
+    rows = np.random.default_rng(0).permutation(len(live.keys))[:40]
+    for epoch in (0, 1, 2):
+        batch = trainer.make_batch(rows, Place(epoch, 0))
+        looked = live(rows, epoch % 2)[EMBEDDING]
+        assert cosines(batch[TEACHER_IMAGE].numpy(), looked).min() >= 0.9999
+        assert cosines(rows_kept(kept, rows, (epoch + 1) % 2), looked).mean() < 0.99
+        assert batch[IMAGE].shape == (40, 3, 64, 64)
+        pictures = [picture.resize((64, 64), Image.Resampling.BICUBIC) for picture in live.pictures(rows, epoch % 2)]
+        seen = scale_pixels(np.stack([np.asarray(picture) for picture in pictures]))
+        apart = (batch[IMAGE] - seen).abs().mean((1, 2, 3)) * 255 * 0.25  # levels; erasing is the student's alone
+        assert float(apart.median()) < 8
+        wrong = (batch[IMAGE] - seen.roll(1, 0)).abs().mean((1, 2, 3)) * 255 * 0.25
+        assert float(wrong.median()) > 3 * float(apart.median())
 
 
 def test_an_epoch_shows_student_and_teacher_one_view_and_returns_to_it_after_the_kept_ones(

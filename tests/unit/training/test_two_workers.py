@@ -21,6 +21,28 @@ OVERRIDES: dict[str, Any] = {
     "adaptor.depth": 0,
     "training.optimizer": {"kind": "sgd", "learning_rate": 0.02},
 }
+TAKES_TARGETS: dict[str, Any] = {
+    "losses.classification": {"kind": "multi_label_asymmetric"},
+    "losses.image": {"kind": "image_distillation", "weight": 0.5, "feature_weight": 0},
+}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("smoke_line", {}),
+    "teacher_views": ("viewing_line", {}),
+    "mixing": ("viewing_line", {**TAKES_TARGETS, "training.mixing": {"label_smoothing": 0.1}}),
+    "recipes_sampler_schedule": (
+        "smoke_line",
+        {
+            "training.views": {"recipe": "randclsstack"},
+            "training.sampler": {"kind": "class_balanced"},
+            "training.passes_per_epoch": 2,
+            "training.loss_schedules": {"text": {"points": [[0, 0], [0.5, 1]]}},
+            "training.gradient_report_every_steps": 3,
+        },
+    ),
+    "one_draw_for_a_batch": ("smoke_line", {"training.views": {"recipe": "livt", "shared_draw": True}}),
+}
+NUM_SEEN = {"few_shot": 4}
+CASES["few_shot"] = ("smoke_line", {"training.sampler": {"kind": "few_shot"}})
 
 
 def one_worker(rank: int, port: int, job: str) -> None:
@@ -31,12 +53,14 @@ def one_worker(rank: int, port: int, job: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("line", ["smoke_line", "viewing_line"])
+@pytest.mark.parametrize("case", CASES)
 def test_two_workers_equal_one_process_on_the_joined_batch(
-    line: str, request: pytest.FixtureRequest, tmp_path: Path
+    case: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    line, overrides = CASES[case]
     made: SmokeLine = request.getfixturevalue(line)
-    alone, together = (made.job(tmp_path / name, OVERRIDES) for name in ("alone", "together"))
+    jobs = (made.job(tmp_path / name, {**OVERRIDES, **overrides}) for name in ("alone", "together"))
+    alone, together = (job.model_copy(update={"num_seen_classes": NUM_SEEN.get(case)}) for job in jobs)
     for _ in train(alone):
         pass
     with socket.socket() as server:

@@ -129,6 +129,7 @@ class ProCo(Loss):
     """
 
     log_prior: Tensor
+    skips_first_view = True
 
     def __init__(
         self,

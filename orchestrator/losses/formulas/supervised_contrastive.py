@@ -99,7 +99,7 @@ class SupervisedContrastive(Loss):
     ) -> None:
         super().__init__()
         self.head = ProjectionHead(head)
-        self.first_view = 0 if views == "all" else 1
+        self.first_view, self.skips_first_view = (0, False) if views == "all" else (1, True)
         self.temperature, self.negatives = temperature, negatives
         if head.couples_rows:
             self.exemptions = {"two_workers": OWN_STATISTICS}  # type: ignore[misc]

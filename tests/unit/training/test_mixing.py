@@ -161,7 +161,6 @@ def test_an_image_whose_partner_has_no_caption_keeps_the_whole_of_its_own() -> N
 
 TAKES_TARGETS: dict[str, Any] = {
     "training.mixing": {},
-    "losses.classification": {"kind": "multi_label_asymmetric"},
     "losses.image": {"kind": "image_distillation", "weight": 0.5, "feature_weight": 0},
 }
 
@@ -172,6 +171,7 @@ TAKES_TARGETS: dict[str, Any] = {
         ({"kind": "image_distillation"}, "losses.other reads teacher_image, which belong to whole images"),
         ({"kind": "caption_contrastive"}, "losses.other takes no mixed targets"),
         ({"kind": "caption_contrastive"}, "losses.other takes no mixed captions"),
+        ({"kind": "supervised_contrastive"}, "losses.other takes no mixed targets"),
     ],
 )
 def test_losses_that_would_take_a_mixture_for_a_whole_image_are_refused_by_name(
@@ -182,6 +182,14 @@ def test_losses_that_would_take_a_mixture_for_a_whole_image_are_refused_by_name(
         next(train(job))
     assert told in str(error.value)
     assert "remove training.mixing" in str(error.value)
+
+
+def test_losses_of_later_views_alone_go_with_mixing(smoke_line: SmokeLine, tmp_path: Path) -> None:
+    views = {"training.more_views": [{"recipe": "sim_aug"}, {"recipe": "sim_aug"}]}
+    for loss in ({"kind": "supervised_contrastive", "views": "extra"}, {"kind": "proco", "head_dim": 16}):
+        overrides = {**TAKES_TARGETS, **views, "losses.other": loss, "training.epochs": 1}
+        (progress,) = train(smoke_line.job(tmp_path / str(loss["kind"]), overrides))
+        assert np.isfinite(progress.metrics["train/other"])
 
 
 def test_a_training_with_mixing_learns_and_is_not_the_one_without(smoke_line: SmokeLine, tmp_path: Path) -> None:

@@ -25,6 +25,20 @@ from orchestrator.training.run import TrainingJob, train
 for progress in train(TrainingJob.model_validate_json(sys.stdin.read())):
     print(progress.epoch, flush=True)
 """
+ALL_TOGETHER: dict[str, Any] = {
+    "training.views": {"recipe": "randclsstack"},
+    "training.more_views": [{"recipe": "sim"}],
+    "training.sampler": {"kind": "class_balanced"},
+    "training.passes_per_epoch": 2,
+    "training.loss_schedules": {"text": {"points": [[0.1, 0], [0.7, 1]], "interpolation": "cosine"}},
+    "training.gradient_report_every_steps": 2,
+    "losses.views": {"kind": "paco", "queue_size": 64, "head_dim": 8},
+}
+MIXED: dict[str, Any] = {
+    "training.mixing": {},
+    "losses.image": {"kind": "image_distillation", "feature_weight": 0},
+    "student": {"kind": "timm", "name": "test_vit", "image_size": 32, "drop_path": 0.5},
+}
 SGD = {
     "training.optimizer": {"kind": "sgd", "learning_rate": 0.05, "learning_rate_scales": {"adaptor.*": 2}},
     "training.schedule": {"kind": "one_cycle"},  # its momentum is of the step too
@@ -63,6 +77,27 @@ def assert_same(one: TrainingJob, other: TrainingJob) -> None:
     for key, row in moments.items():
         for name, value in row.items():
             assert torch.equal(torch.as_tensor(value), torch.as_tensor(moments_2[key][name])), (key, name)
+
+
+@pytest.mark.parametrize(
+    "overrides", [ALL_TOGETHER, MIXED], ids=["views_sampler_schedule_momentum", "mixing_drop_path"]
+)
+def test_views_samplers_schedules_momentum_copies_and_mixing_resume_in_the_same_bits(
+    smoke_line: SmokeLine, tmp_path: Path, overrides: dict[str, Any]
+) -> None:
+    told = {**overrides, "training.epochs": 4, "training.checkpoint_every_epochs": 2}
+    straight, resumed = (smoke_line.job(tmp_path / name, told) for name in ("straight", "resumed"))
+    assert run(straight) == [1, 2, 3, 4]
+    assert run(resumed, stop_after=3) == [1, 2, 3]
+    torch.rand(7)
+    assert run(resumed) == [3, 4]
+    assert_same(straight, resumed)
+    _, history, state = outcome(straight)
+    if overrides is ALL_TOGETHER:
+        assert any(name.startswith("momentum_student.") for name in state["model"])
+        assert {"train/text.weight", "train/gradient_norm.views", "train/gradient_cosine.text~views"} <= set(history[0])
+        weights = [row["train/text.weight"] for row in history]
+        assert weights[0] < weights[1] < weights[2] <= weights[3] == 1
 
 
 @pytest.mark.parametrize("optimizer", [{}, SGD], ids=["adamw", "sgd"])

@@ -22,7 +22,6 @@ OVERRIDES: dict[str, Any] = {
     "training.optimizer": {"kind": "sgd", "learning_rate": 0.02},
 }
 TAKES_TARGETS: dict[str, Any] = {
-    "losses.classification": {"kind": "multi_label_asymmetric"},
     "losses.image": {"kind": "image_distillation", "weight": 0.5, "feature_weight": 0},
 }
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -37,6 +36,14 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
             "training.passes_per_epoch": 2,
             "training.loss_schedules": {"text": {"points": [[0, 0], [0.5, 1]]}},
             "training.gradient_report_every_steps": 3,
+        },
+    ),
+    "views_with_negatives_of_all": (
+        "smoke_line",
+        {
+            "training.views": {"recipe": "randcls"},
+            "training.more_views": [{"recipe": "sim_aug"}, {"pad": 3}],
+            "losses.views": {"kind": "supervised_contrastive", "negatives": "global"},
         },
     ),
     "one_draw_for_a_batch": ("smoke_line", {"training.views": {"recipe": "livt", "shared_draw": True}}),

@@ -186,6 +186,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step_index,
             "torch_rng": torch.get_rng_state(),
+            **({"cuda_rng": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -194,3 +195,5 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step_index = state["step"]
         torch.set_rng_state(state["torch_rng"])
+        if self.device.type == "cuda" and "cuda_rng" in state:  # drop path draws there
+            torch.cuda.set_rng_state(state["cuda_rng"], self.device)

@@ -248,12 +248,18 @@ def test_a_classifier_can_start_at_the_class_texts() -> None:
 
 
 def test_a_class_is_predicted_by_logits_else_by_cosine_else_not_at_all() -> None:
+    student = built(OfFeature(), classifier=None, embedding={"dim": 3}).student
     texts = torch.eye(3)
     embedding = torch.tensor([[0.1, 3.0, 0], [5.0, 0, 4.9]])
-    assert predicted({v.STUDENT_EMBEDDING: embedding, v.CLASS_TEXT: texts}).tolist() == [1, 0]  # type: ignore[union-attr]
+
+    def classes(**inputs: Tensor) -> list[int] | None:
+        found = predicted(student, inputs)
+        return None if found is None else found.tolist()
+
+    assert classes(student_embedding=embedding, class_text=texts) == [1, 0]
     logits = torch.tensor([[0.0, 1.0], [2.0, 1.0]])
-    assert predicted({v.STUDENT_LOGITS: logits, v.STUDENT_EMBEDDING: embedding}).tolist() == [1, 0]  # type: ignore[union-attr]
-    assert predicted({v.STUDENT_EMBEDDING: embedding}) is None
+    assert classes(student_logits=logits, student_embedding=embedding, class_text=texts.flip(0)) == [1, 0]
+    assert classes(student_embedding=embedding) is None
 
 
 # --- two workers ------------------------------------------------------------------------------------------------------

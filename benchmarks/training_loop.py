@@ -54,7 +54,7 @@ def main() -> None:
             training=settings,
         )
         counts = tuple(np.bincount(labels, minlength=NUM_CLASSES).tolist())
-        models = [build_model(job, counts, {"text_dim": TEXT_DIM}) for _ in range(2)]
+        models = [build_model(job, counts, teacher.dims) for _ in range(2)]
         split = SplitData(pixels, labels, ids, image_keys(ids))
         trainer = Trainer(models[0], settings, split, teacher, device=torch.device("cpu"))
         bare = torch.optim.AdamW(models[1].parameters(), lr=1e-3)

@@ -66,6 +66,21 @@ def open_clip_vit(folder: Path) -> None:
               folder / "open_clip_model.safetensors")  # fmt: skip
 
 
+def open_clip_plain(folder: Path) -> None:
+    """An open_clip directory of the library's first kind of model, whose text tower is no module of its own."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    open_clip_vit(folder)
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"].pop("custom_text")
+    config["model_cfg"]["text_cfg"].pop("pad_id")
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()},
+              folder / "open_clip_model.safetensors")  # fmt: skip
+
+
 def _timm(folder: Path, name: str, **options: Any) -> None:
     import timm
     from timm.models import save_for_hf

@@ -32,6 +32,7 @@ from orchestrator.teachers import (
     TextEncoderSettings,
     TunedEncoderSettings,
 )
+from orchestrator.training.live_text_settings import ClassPromptSettings, TextTuningSettings
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.tuning_settings import TeacherTuningSettings
 
@@ -91,6 +92,12 @@ class Experiment(Frozen):
     student: StudentSettings
     adaptor: AdaptorSettings = AdaptorSettings()
     losses: dict[str, LossSettings]
+    class_prompt: ClassPromptSettings | None = Field(
+        default=None, description="learn the context of the class texts with the student; null: they are constants"
+    )
+    text_tuning: TextTuningSettings | None = Field(
+        default=None, description="train the text encoder with the student; null: it is frozen"
+    )
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     arms: dict[str, dict[str, Override]] = Field(default={"distilled": {}})
@@ -129,6 +136,7 @@ class Experiment(Frozen):
         ]
         if self.teacher_tuning is not None:
             problems += _cannot_tune(self.teacher_tuning, self.image_teacher)
+        problems += self._cannot_learn_texts()
         for name in self.text_sources:
             if name not in self.texts:
                 problems.append(f"text_sources: {name} is not among texts ({', '.join(self.texts)})")
@@ -156,6 +164,19 @@ class Experiment(Frozen):
     def stored_size(self) -> int:
         """Side of the images that training reads, pixels."""
         return self.frame_size or self.image_size
+
+    def _cannot_learn_texts(self) -> list[str]:
+        """Why the class prompts or the text encoder cannot be learnt."""
+        learnable, problems = "open_clip or transformers_clip", []
+        kinds = ("open_clip", "transformers_clip")
+        teacher = self.image_teacher
+        if self.class_prompt is not None and (teacher is None or teacher.kind not in kinds):
+            problems.append(f"class_prompt needs an image_teacher of kind {learnable}, whose text tower it learns in")
+        if self.class_prompt is not None and not self.dataset.has_class_names:
+            problems.append("class_prompt needs the names of the classes, and the data set has none")
+        if self.text_tuning is not None and self.text_encoder.kind not in kinds:
+            problems.append(f"text_tuning needs a text_encoder of kind {learnable}")
+        return problems
 
     def _unfit_views(self) -> list[str]:
         """What is wrong about the sizes of views and of what they are cut of."""

@@ -62,7 +62,7 @@ def evaluate_student(
     classes chosen among unseen classes, and `seen_...` those of the selection split among the seen ones.
     """
     from orchestrator.stages.measures import Subject, measure
-    from orchestrator.training.student_file import load_student
+    from orchestrator.training.student_file import load_class_text, load_student
 
     files = sorted(path for path in student.folder.iterdir() if is_student(path.name))
     files = [*(path for path in files if path.name != STUDENT), student.folder / STUDENT]
@@ -76,6 +76,7 @@ def evaluate_student(
             num_seen=index.num_seen_classes(parents["index"]),
             text_sources=tuple(student.settings["text_sources"]),
             settings=context.experiment.evaluation,
+            learnt_class_text=load_class_text(path),
         )
         for path in files
     ]

@@ -42,6 +42,7 @@ class Subject:
     Attributes:
         num_seen: classes seen in training; labels from here on are unseen ones'.
         text_sources: of the experiment, in order; the first one's texts are an image's captions.
+        learnt_class_text: [C, D] of all classes, where they were learnt with the student.
     """
 
     student: Student
@@ -52,6 +53,7 @@ class Subject:
     num_seen: int
     text_sources: tuple[str, ...]
     settings: EvaluationSettings
+    learnt_class_text: Tensor | None = None
 
     def data(self, split: str) -> SplitData:
         """Images and labels of a split."""
@@ -78,7 +80,9 @@ class Subject:
 
     @cached_property
     def class_text(self) -> Vectors | None:
-        """Unit embeddings of all classes, [C, D]."""
+        """Unit embeddings of all classes, [C, D]; those learnt with the student where there are such."""
+        if self.learnt_class_text is not None:
+            return np.asarray(self.learnt_class_text.numpy(), np.float32)
         vectors = self.embeddings.vectors("classes")
         return None if vectors is None else np.asarray(vectors, np.float32)
 

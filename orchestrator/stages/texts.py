@@ -13,6 +13,7 @@ from orchestrator.artifacts.fingerprint import digest_bytes
 from orchestrator.captioners.prompts import inject_class
 from orchestrator.captioners.texts import ClassTextSource, DrawnVector, Group, TextMaterial, TextSource
 from orchestrator.captioners.texts.caption import permuted
+from orchestrator.errors import ConfigError
 
 __all__ = ["class_texts", "permuted", "texts_in", "texts_of", "vectors_of_groups"]
 
@@ -43,6 +44,28 @@ def class_texts(
         return settings.texts_of_classes(classes, descriptions)
     rows = zip(classes["name"].to_pylist(), classes["description"].to_pylist(), strict=True)
     return [(description or f"a photo of a {name}.",) for name, description in rows]
+
+
+def class_prompts(
+    classes: pa.Table, settings: ClassTextSource | None, descriptions: pa.Table | None, *, with_text: bool
+) -> list[str]:
+    """The own words of each class's prompt, which follow the learnt context: "name.", or "name . sentence."
+
+    Raises:
+        ConfigError: a class has not one sentence but several.
+    """
+    names = classes["name"].to_pylist()
+    if not with_text:
+        return [f"{name}." for name in names]
+    groups = class_texts(classes, settings, descriptions)
+    if any(isinstance(group, DrawnVector) or len(group) != 1 for group in groups):
+        raise ConfigError(
+            "class_prompt.with_class_text: class_text has several texts for a class",
+            expected="one sentence for each class",
+            remedy="set class_prompt.with_class_text: false, or name another class_text",
+        )
+    sentences = [group[0] for group in groups if not isinstance(group, DrawnVector)]
+    return [f"{name} . {text.strip().rstrip('.')}." for name, text in zip(names, sentences, strict=True)]
 
 
 def domain_texts(classes: pa.Table, templates: Sequence[str]) -> list[Group]:

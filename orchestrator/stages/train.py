@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.artifacts.storage import read_table
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment
-from orchestrator.stages import index
+from orchestrator.stages import describe, index, tune
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.feedback import short_metrics
+from orchestrator.stages.texts import class_prompts
 from orchestrator.tracking import SpoolTracker
+from orchestrator.training.live_texts import LivePrompts, LiveTexts, LiveTuning, TowerSettings
 from orchestrator.training.run import TrainingJob, read_result, train_settings
 
 
@@ -21,6 +24,7 @@ def plan(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[
     experiment = arm_experiment(context.experiment, arm, best)
     settings = train_settings(experiment.student, experiment.adaptor, experiment.losses, experiment.training,
                               experiment.text_sources, experiment.image_size)  # fmt: skip
+    settings |= _live_settings(experiment)
     settings["num_workers"] = context.execution.training.num_workers
     return Plan("train", context.folder / "arms" / arm, settings, _fingerprints(parents), is_view=False)
 
@@ -45,8 +49,31 @@ def make_job(
         adaptor=experiment.adaptor,
         losses=experiment.losses,
         training=experiment.training,
+        live_texts=live_texts(experiment, parents),
         spool=str(tracker.spool_dir) if isinstance(tracker, SpoolTracker) else None,
     )
+
+
+def live_texts(experiment: Experiment, parents: Mapping[str, Plan]) -> LiveTexts:
+    """What the experiment learns of texts: class prompts of the image teacher, the text encoder."""
+    prompt, tuning = experiment.class_prompt, experiment.text_tuning
+    teacher, encoder = experiment.image_teacher, experiment.text_encoder
+    learnt = None
+    if prompt is not None:
+        assert isinstance(teacher, TowerSettings)  # others are refused with the experiment
+        classes, written = read_table(parents["index"].folder / "classes.parquet"), describe.load(parents)
+        prompts = class_prompts(classes, experiment.class_text, written, with_text=prompt.with_class_text)
+        learnt = LivePrompts(settings=prompt, encoder=tune.portable_encoder(teacher), prompts=tuple(prompts))
+    tuned = None
+    if tuning is not None:
+        assert isinstance(encoder, TowerSettings)
+        tuned = LiveTuning(settings=tuning, encoder=tune.portable_encoder(encoder))
+    return LiveTexts(class_prompt=learnt, text_tuning=tuned)
+
+
+def _live_settings(experiment: Experiment) -> dict[str, Any]:
+    parts = {"class_prompt": experiment.class_prompt, "text_tuning": experiment.text_tuning}
+    return {name: one.model_dump(mode="json") for name, one in parts.items() if one is not None}
 
 
 def make(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[str, Any]) -> Plan:

@@ -8,7 +8,7 @@ has `teacher_tuning`. Knows nothing of students.
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow.compute as pc
@@ -19,6 +19,7 @@ from orchestrator.artifacts.storage import read_json, write_atomically, write_js
 from orchestrator.artifacts.store_arrays import read_rows, stream_rows
 from orchestrator.config.experiment import Experiment
 from orchestrator.datasets.index import DatasetIndex
+from orchestrator.frozen import Frozen
 from orchestrator.stages import describe, index
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.embed_views import RENDERER, encoded_views
@@ -35,6 +36,7 @@ from orchestrator.training.tune import TuningJob
 from orchestrator.training.view_settings import TeacherViews
 from orchestrator.vocabulary import SPLIT_SELECT, SPLIT_TRAIN
 
+Settings = TypeVar("Settings", bound=Frozen)
 FOLDER, ROWS, CLASS_VECTORS = "tuned_teacher", "rows", "class_vectors.npy"
 READS = ("index", "describe")
 
@@ -120,7 +122,7 @@ def _prepare(
     experiment, folder, tracker = context.experiment, planned.folder, context.tracker
     tuning = experiment.teacher_tuning
     assert tuning is not None
-    portable = _portable(teacher)
+    portable = portable_encoder(teacher)
     write_json(folder / ENCODER, portable.model_dump(mode="json"))
     encoder = _embedding_only(portable)
     scale, num_classes = 1.0, index.num_seen_classes(parents["index"])
@@ -208,7 +210,7 @@ def _embedding_only(encoder: UntunedEncoderSettings) -> UntunedEncoderSettings:
     return found
 
 
-def _portable(encoder: UntunedEncoderSettings) -> UntunedEncoderSettings:
+def portable_encoder(encoder: Settings) -> Settings:
     """The same with the absolute path of a local directory, so that any working directory finds it."""
     model = getattr(encoder, "model", None)
     if model is None or model.startswith(EMBEDDED_PREFIX):

@@ -17,6 +17,8 @@ from orchestrator.teachers.timm_encoder import tokens_of
 if TYPE_CHECKING:
     import torch
 
+    from orchestrator.teachers.text_tower import TextTower
+
 _PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -73,6 +75,16 @@ class OpenClipSettings(ClipSettings):
             return model.encode_text(tokenizer(texts).to(device))
 
         return TorchTextEncoder(embed, lambda texts: _count(tokenizer, texts), tokenizer.context_length)
+
+    def build_text_tower(self) -> "TextTower":
+        """The text tower with gradient."""
+        import open_clip
+
+        from orchestrator.teachers.text_tower import open_clip_text_tower
+
+        model, _, name, _ = self._load()
+        tokenizer = open_clip.get_tokenizer(name)
+        return open_clip_text_tower(self.model, model, tokenizer, lambda texts: _count(tokenizer, texts))
 
     def build_image(self) -> ImageEncoder:
         """The image tower; see `ImageEncoder`. The feature is the pooled token before the projection."""

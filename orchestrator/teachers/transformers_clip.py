@@ -20,6 +20,8 @@ from orchestrator.teachers.snapshot import weights_folder
 if TYPE_CHECKING:
     import torch
 
+    from orchestrator.teachers.text_tower import TextTower
+
 ARCHITECTURES = ("CLIPModel", "BlipForImageTextRetrieval", "BlipModel")
 
 
@@ -76,6 +78,17 @@ class TransformersClipSettings(ClipSettings):
         return TorchTextEncoder(
             embed, lambda texts: [len(ids) for ids in tokenizer(texts, verbose=False)["input_ids"]], limit
         )
+
+    def build_text_tower(self) -> "TextTower":
+        """The text tower with gradient."""
+        from transformers import AutoTokenizer
+
+        from orchestrator.teachers.text_tower import transformers_text_tower
+
+        model, folder, _ = self._load()
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        limit = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings)
+        return transformers_text_tower(model, tokenizer, limit)
 
     def build_image(self) -> ImageEncoder:
         """The image tower; see `ImageEncoder`. The feature is the pooled token before the projection."""

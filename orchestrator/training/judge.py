@@ -3,7 +3,7 @@
 Reads shards and embeddings; training never reads the report split. Knows nothing of losses.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,22 +40,24 @@ class Judge:
         supply: what the student reads of the selection split.
         labels: [N] of it.
         train_count: training images of each class.
-        class_text: [C', D] unit embeddings of the seen classes, for students without a classifier.
+        class_text: [C', D] unit embeddings of the seen classes, for students without a classifier; a function that
+            gives them where they are learnt.
     """
 
     student: Student
     supply: Supply
     labels: npt.NDArray[np.int64]
     train_count: npt.NDArray[np.int64]
-    class_text: Tensor | None = None
+    class_text: Tensor | Callable[[], Tensor] | None = None
 
     def __call__(self) -> dict[str, float]:
         """See the class."""
-        if not can_classify(self.student, self.class_text):
+        class_text = self.class_text() if callable(self.class_text) else self.class_text
+        if not can_classify(self.student, class_text):
             return {}
-        label_range = None if self.class_text is None else (0, len(self.class_text))
+        label_range = None if class_text is None else (0, len(class_text))
         correct, total = count_correct(
-            self.student, self.supply, self.labels, len(self.train_count), class_text=self.class_text,
+            self.student, self.supply, self.labels, len(self.train_count), class_text=class_text,
             label_range=label_range,
         )  # fmt: skip
         return {f"select/{name}": value for name, value in shot_accuracy(correct, total, self.train_count).items()}

@@ -45,6 +45,9 @@ class DistillationModel(nn.Module):
         for output, head in student.heads().items():
             if output not in used:
                 head.requires_grad_(False)
+        self.class_prompt: nn.Module | None = None
+        self.live_text: nn.Module | None = None
+        self.own_rates: dict[str, float] = {}  # peak learning rate by the beginning of parameters' names
         made = student.makes()
         self._stacks = [(of, name) for name, of in STACKED.items() if name in takes and of in made]
 
@@ -58,8 +61,27 @@ class DistillationModel(nn.Module):
                 parts["accuracy"] = (guess == inputs[v.LABEL]).float().mean()
         return total, parts
 
+    def learn_class_text(self, class_prompt: nn.Module) -> None:
+        """Class texts come from this module, () -> [C, D], with gradient into the losses' own."""
+        self.class_prompt = class_prompt
+        self._let_learn(v.CLASS_TEXT)
+
+    def learn_text(self, live_text: nn.Module, learning_rate: float) -> None:
+        """Texts come from this module, [N, Q] ids -> [N, Q, e], with gradient and a learning rate of its own."""
+        self.live_text = live_text
+        self.own_rates["live_text."] = learning_rate
+        self._let_learn(v.TEXT)
+
+    def _let_learn(self, name: str) -> None:
+        for _, loss in self.objective.named():
+            loss.learnt = loss.learnt | (loss.can_learn & {name})
+
     def inputs(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The batch with what student, adaptor and momentum copy make of it."""
+        """The batch with what student, adaptor and momentum copy make of it, and learnt texts in place of kept ones."""
+        if self.class_prompt is not None:
+            batch = {**batch, v.CLASS_TEXT: self.class_prompt()}
+        if self.live_text is not None:
+            batch = {**batch, v.TEXT: self.live_text(batch[v.TEXT_ID])}
         inputs = {name: tensor for name, tensor in batch.items() if name not in (IMAGE, MORE_VIEWS)}
         read = [batch[name] for name in self.student.reads]
         more = batch.get(MORE_VIEWS)

@@ -23,6 +23,9 @@ def build_optimizer(settings: OptimizerSettings, model: nn.Module) -> torch.opti
         ConfigError: a pattern matches nothing, or the backbone tells no layers for `layer_decay`.
     """
     scales = learning_rate_scales(model, scales=settings.learning_rate_scales, layer_decay=settings.layer_decay)
+    for beginning, rate in getattr(model, "own_rates", {}).items():
+        for name in scales:
+            scales[name] *= rate / settings.learning_rate if name.startswith(beginning) else 1.0
     excluded = set() if settings.decay_all else never_decayed(model)
     smallest_ndim = 1 if settings.decay_all else 2
     members: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}

@@ -28,6 +28,7 @@ from orchestrator.tracking.tracker import NullTracker, Tracker
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.data import TeacherData, load_split, load_teacher
 from orchestrator.training.judge import Judge, supply_of
+from orchestrator.training.live_texts import LiveTexts, attach, learnt_class_text
 from orchestrator.training.loop import Progress, Trainer
 from orchestrator.training.model import STACKED, DistillationModel
 from orchestrator.training.order import Place
@@ -62,6 +63,7 @@ class TrainingJob(Frozen):
         num_classes, num_seen_classes: of the data set; unseen classes come after the seen ones (None: all are seen).
         image_size: side of the student's views, pixels.
         text_sources: names of the text sources the text loss reads, in order (Q of them).
+        live_texts: what is learnt of texts.
     """
 
     run_key: str
@@ -78,13 +80,13 @@ class TrainingJob(Frozen):
     adaptor: AdaptorSettings
     losses: dict[str, LossSettings]
     training: TrainingSettings
+    live_texts: LiveTexts = LiveTexts()
     spool: str | None = None
 
     def settings(self) -> dict[str, Any]:
         """What determines the student, as plain JSON."""
-        return train_settings(
-            self.student, self.adaptor, self.losses, self.training, self.text_sources, self.image_size
-        )
+        told = (self.student, self.adaptor, self.losses, self.training, self.text_sources, self.image_size)
+        return {**train_settings(*told), **self.live_texts.settings()}
 
     def identity(self) -> str:
         """Fingerprint of settings and parents."""
@@ -171,11 +173,18 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     model = build_model(
         job, tuple(int(n) for n in counts), dims, num_images=len(images.labels), num_domains=num_domains
     )
+    attach(
+        model, job.live_texts, embeddings=Path(job.embeddings), num_trained=int(images.labels.max()) + 1,
+        seed=job.training.init_seed,
+    )  # fmt: skip
     objective = model.objective
     reads = objective.required_inputs() | objective.optional_inputs() | set(model.student.reads)
     _start_from_class_texts(model, teacher, job.num_classes)
     model = model.to(device)
-    class_text = teacher.constants(job.num_seen_classes or job.num_classes).get(vocabulary.CLASS_TEXT)
+    num_seen = job.num_seen_classes or job.num_classes
+    class_text: Any = teacher.constants(num_seen).get(vocabulary.CLASS_TEXT)
+    if (learnt := learnt_class_text(model)) is not None:
+        class_text = lambda: learnt()[:num_seen]  # noqa: E731
     teacher = teacher.only(reads)
     if not reads & IMAGE_TEACHER_INPUTS:
         teacher = teacher.texts_only()
@@ -215,7 +224,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         tracker.log_metrics(job.run_key, metrics, progress.epoch)
         left = progress.num_epochs - progress.epoch
         if leader and 0 < left < job.training.keep_last_epochs:
-            save_student(model.student, job, folder / student_name(progress.epoch), dims)
+            save_student(model.student, job, folder / student_name(progress.epoch), dims, learnt and learnt())
         if leader and (last or progress.epoch % job.training.checkpoint_every_epochs == 0):
             checkpoints.save(progress.step, {**trainer.state(), "history": history})
         if leader:
@@ -223,7 +232,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         yield Progress(progress.epoch, progress.num_epochs, progress.step, metrics)
     result = judge()
     if leader:
-        save_student(model.student, job, folder / STUDENT, dims)
+        save_student(model.student, job, folder / STUDENT, dims, learnt and learnt())
         write_json(folder / HISTORY, history)
         write_json(folder / RESULT, {"metrics": result, "epochs": job.training.epochs})
         tracker.log_metrics(job.run_key, result, job.training.epochs)

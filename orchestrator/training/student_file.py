@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from orchestrator.artifacts.storage import write_atomically
 from orchestrator.errors import ArtifactError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 STUDENT = "student.safetensors"
 HEADER = "orchestrator.student"  # of the file's metadata
+LEARNT_CLASS_TEXT = "orchestrator.class_text"  # a tensor beside the weights, where the class texts were learnt
 
 
 def student_name(epoch: int) -> str:
@@ -45,9 +47,17 @@ def context_of(job: "TrainingJob", dims: Mapping[str, int]) -> StudentContext:
     )
 
 
-def save_student(student: Student, job: "TrainingJob", path: Path, dims: Mapping[str, int]) -> None:
-    """Write a student, whole or not at all."""
+def save_student(
+    student: Student, job: "TrainingJob", path: Path, dims: Mapping[str, int], class_text: Tensor | None = None
+) -> None:
+    """Write a student, whole or not at all.
+
+    Args:
+        class_text: [C, D] learnt texts of all classes, for which no teacher is asked afterwards.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in student.state_dict().items()}
+    if class_text is not None:
+        tensors[LEARNT_CLASS_TEXT] = class_text.detach().cpu().contiguous()
     header = {
         "student": job.student.model_dump(mode="json"),
         "adaptor": job.adaptor.model_dump(mode="json"),
@@ -71,8 +81,15 @@ def load_student(path: Path) -> Student:
     settings: Any = TypeAdapter(StudentSettings).validate_python(_without_weights(header["student"]))
     adaptor = AdaptorSettings.model_validate(header["adaptor"])
     student: Student = settings.build(StudentContext(**header["context"]), adaptor)
-    student.load_state_dict(load_file(path))
+    student.load_state_dict({name: value for name, value in load_file(path).items() if name != LEARNT_CLASS_TEXT})
     return student
+
+
+def load_class_text(path: Path) -> Tensor | None:
+    """The texts of all classes [C, D], unit, that were learnt with this student; None where they were not learnt."""
+    with safe_open(path, framework="pt") as file:
+        found: Tensor | None = file.get_tensor(LEARNT_CLASS_TEXT) if LEARNT_CLASS_TEXT in file.keys() else None  # noqa: SIM118
+    return found
 
 
 def _without_weights(settings: dict[str, Any]) -> dict[str, Any]:

@@ -5,15 +5,15 @@ Holds pure functions of tensors. Reads and writes nothing. Knows nothing of what
 
 from torch import Tensor
 
-from orchestrator.losses.formulas.loss import constant, unit, upcast, without_autocast
+from orchestrator.losses.formulas.loss import perhaps_learnt, unit, upcast, without_autocast
 
 MASKED = -1e7  # a logit that is no candidate (the official code's value): its probability is 0 in every number format
 
 
-def cosine_logits(student: Tensor, given: Tensor, temperature: float | Tensor = 1.0) -> Tensor:
-    """[N, M] cosines of student [N, D] and given [M, D] (constant; both raw) over the temperature."""
+def cosine_logits(student: Tensor, given: Tensor, temperature: float | Tensor = 1.0, *, learnt: bool = False) -> Tensor:
+    """[N, M] cosines of student [N, D] and given [M, D] (both raw; constant unless learnt) over the temperature."""
     with without_autocast(student):
-        return unit(upcast(student)) @ unit(constant(given, student)).T / temperature
+        return unit(upcast(student)) @ unit(perhaps_learnt(given, student, learnt=learnt)).T / temperature
 
 
 def nearest_divergence(teacher_logits: Tensor, student_logits: Tensor, k: int) -> Tensor:

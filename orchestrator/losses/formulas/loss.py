@@ -28,11 +28,16 @@ class Loss(nn.Module):
 
     Attributes:
         exemptions: guarantees of the contract suite that cannot hold for this loss, each with the reason.
+        can_learn: inputs that it lets gradient into where the run learns them (class prompts, a tuned text tower); all
+            others that no student makes are constants.
+        learnt: those of them that this run learns.
         key_momentum: of the student's momentum copy, for losses that read `key_feature`; None for all others.
         skips_first_view: of `view_feature` it takes views 2 and later only, so that mixing view 1 is no matter to it.
     """
 
     exemptions: ClassVar[Mapping[Guarantee, str]] = {}
+    can_learn: ClassVar[frozenset[str]] = frozenset()
+    learnt: frozenset[str] = frozenset()
     key_momentum: float | None = None
     skips_first_view: bool = False
 
@@ -67,6 +72,11 @@ def upcast(tensor: Tensor) -> Tensor:
 def constant(tensor: Tensor, like: Tensor) -> Tensor:
     """A teacher's tensor without gradient, in the number format of `like` (float32 or better)."""
     return tensor.detach().to(upcast(like).dtype)
+
+
+def perhaps_learnt(tensor: Tensor, like: Tensor, *, learnt: bool) -> Tensor:
+    """A teacher's tensor as `constant` gives it, or, where the run learns it, with its gradient."""
+    return tensor.to(upcast(like).dtype) if learnt else constant(tensor, like)
 
 
 def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator import distributed
-from orchestrator.losses.formulas.loss import Loss, unit, upcast, without_autocast
+from orchestrator.losses.formulas.loss import Loss, perhaps_learnt, unit, upcast, without_autocast
+from orchestrator.vocabulary import TEXT
 
 _MASKED = -1e30  # logit of a missing text: finite, so that a row without any candidate gives no NaN
 
@@ -28,6 +29,7 @@ def text_contrastive_loss(
     gather: bool = False,
     mix_row: Tensor | None = None,
     mix_weight: Tensor | None = None,
+    learnt_text: bool = False,
 ) -> Tensor:
     """Sum over the Q texts of -log softmax_j(scale * f_i . g_j) at j = i (VLM-KD, Eq. 2; methods 2.4).
 
@@ -39,11 +41,11 @@ def text_contrastive_loss(
     all workers; then the mean of the workers' values, and of their gradients, is that of one process on the joined
     batch. `mix_row` [N] and `mix_weight` [N]: image i is mix_weight_i of its own and the rest of row mix_row_i of the
     same worker, and so is its target, where that row has a text (methods 16.4; rows are mixed in pairs).
-    Returns a scalar >= 0 in float32 or better.
+    Returns a scalar >= 0 in float32 or better; no gradient into the texts unless `learnt_text` (methods 2.6).
     """
     with without_autocast(prediction):
         own_image = unit(upcast(prediction))
-        own_text = unit(upcast(text.detach()).to(own_image.dtype))
+        own_text = unit(perhaps_learnt(text, own_image, learnt=learnt_text))
         num_rows, num_workers, first = len(own_image), 1, 0
         all_image, all_text, all_id = own_image, own_text, text_id
         if gather:
@@ -88,6 +90,7 @@ def _cross_entropy(logits: Tensor, target: Tensor, present: Tensor) -> Tensor:
 class TextContrastive(Loss):
     """The formula with its temperature 1 / exp(log_scale), learnt (a scalar without weight decay) or fixed."""
 
+    can_learn = frozenset({TEXT})
     log_scale: Tensor
 
     def __init__(
@@ -130,6 +133,7 @@ class TextContrastive(Loss):
             gather=self.negatives == "global",
             mix_row=mix_row,
             mix_weight=mix_weight,
+            learnt_text=TEXT in self.learnt,
         )
 
     def observed(self) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from orchestrator import distributed
 from orchestrator.losses.formulas.cosines import MASKED, cosine_logits, nearest_divergence
 from orchestrator.losses.formulas.loss import Loss, Negatives, constant, joined, upcast
+from orchestrator.vocabulary import CLASS_TEXT
 
 Axis = Literal["classes", "images"]
 Filter = Literal["none", "teacher_correct", "teacher_probability", "batch_percentile", "train_percentile"]
@@ -28,6 +29,7 @@ def vl_proximity_loss(
     kept: Tensor | None = None,
     axis: Axis = "classes",
     negatives: Negatives = "per_worker",
+    learnt_text: bool = False,
 ) -> Tensor:
     """KL(teacher || student) of cosine / temperature over the teacher's k nearest (Li et al., ICCV 2023, L_vlprox).
 
@@ -35,12 +37,13 @@ def vl_proximity_loss(
     class texts, mean over the kept images. `images`: for each class text its k nearest images of those kept, mean over
     the classes (research script). k is capped at what there is; nothing kept gives 0 with zero gradient. Where
     `negatives` are global, the mean of the workers' values and gradients is that of one process on the joined batch.
-    Returns a scalar >= 0 in float32 or better; no gradient into teacher and texts.
+    Returns a scalar >= 0 in float32 or better; no gradient into the teacher, and into the texts only on the student's
+    side where `learnt_text` (methods 1.8).
     """
     if axis == "images":
         student, teacher = joined(upcast(student), negatives), joined(teacher.detach(), negatives)
     target = cosine_logits(constant(teacher, student), class_text, temperature)
-    logits = cosine_logits(student, class_text, temperature)
+    logits = cosine_logits(student, class_text, temperature, learnt=learnt_text)
     if axis == "images":
         if kept is not None:
             dropped = joined(kept.to(torch.uint8), negatives)[:, None] == 0
@@ -80,6 +83,7 @@ def at_percentile(values: Tensor, percentile: float) -> Tensor:
 class VLProximity(Loss):
     """The formula with a filter of images; `train_percentile` keeps a buffer of the training images' probabilities."""
 
+    can_learn = frozenset({CLASS_TEXT})
     probability: Tensor
 
     def __init__(
@@ -136,6 +140,7 @@ class VLProximity(Loss):
             kept=kept,
             axis=self.axis,
             negatives=self.negatives,
+            learnt_text=CLASS_TEXT in self.learnt,
         )
 
     @torch.no_grad()

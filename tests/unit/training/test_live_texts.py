@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
 from orchestrator.artifacts.storage import read_json
@@ -95,26 +96,32 @@ def test_without_class_prompts_the_same_losses_leave_class_texts_alone(clip_line
     }  # fmt: skip
 
 
-def test_a_student_is_evaluated_by_the_class_texts_of_its_file_without_a_teacher(
-    clip_line: SmokeLine, tmp_path: Path
+def test_seen_and_unseen_classes_are_evaluated_by_the_class_texts_of_the_students_file_without_a_teacher(
+    clip_line: SmokeLine,
 ) -> None:
-    told = {**PROMPTS, "arms": {"learnt": {}}, "sweep": None, "name": "coop", "training.epochs": 12}
+    told = {**PROMPTS, "dataset.ood_split": {"seed": 1}, "arms": {"learnt": {}}, "sweep": None, "name": "coop"}
     context = quiet_context(with_overrides(clip_line.context.experiment, told, "test"), clip_line.context.root)
     plans = line.run(context, "evaluate")
     file = plans["train/learnt"].folder / STUDENT
     student, class_text = load_student(file), load_class_text(file)
     assert class_text is not None
-    data = load_split(plans["shard"].folder, "report")
-    correct, total = count_correct(student, images_of(data.pixels, 32), data.labels, 6, class_text=class_text)
-    metrics = read_json(plans["evaluate/learnt"].folder / "evaluation.json")
-    assert metrics["correct"] == correct.tolist()
-    turned = class_text.roll(1, 0)  # other texts, other answers
-    others, _ = count_correct(student, images_of(data.pixels, 32), data.labels, 6, class_text=turned)
-    assert others.tolist() != correct.tolist()
-    judged = read_json(file.parent / "result.json")["metrics"]["select/all"]
-    select = load_split(plans["shard"].folder, "select")
-    correct, total = count_correct(student, images_of(select.pixels, 32), select.labels, 6, class_text=class_text)
-    assert judged == pytest.approx(correct.sum() / total.sum())
+    assert len(class_text) == 6  # of three the student has seen no image
+
+    def counted(split: str, first: int, last: int, texts: Tensor) -> tuple[list[int], float]:
+        data = load_split(plans["shard"].folder, split)
+        correct, total = count_correct(
+            student, images_of(data.pixels, 32), data.labels, 6, class_text=texts, label_range=(first, last)
+        )
+        return correct.tolist(), float(correct.sum() / total.sum())
+
+    found = read_json(plans["evaluate/learnt"].folder / "evaluation.json")
+    unseen, seen = counted("report", 3, 6, class_text), counted("select", 0, 3, class_text)
+    assert found["correct"] == unseen[0]
+    assert found["metrics"]["unseen_all"] == pytest.approx(unseen[1])
+    assert found["metrics"]["seen_all"] == pytest.approx(seen[1])
+    assert read_json(file.parent / "result.json")["metrics"]["select/all"] == pytest.approx(seen[1])
+    turned = torch.cat([class_text[:3], class_text[3:].roll(1, 0)])
+    assert counted("report", 3, 6, turned)[0] != unseen[0]  # other texts, other answers
 
 
 def test_the_text_encoder_is_trained_at_its_own_rate_and_the_text_loss_falls(

@@ -13,7 +13,7 @@ from orchestrator import vocabulary as v
 from orchestrator.config.experiment import DEFAULT_OUTPUTS, Experiment
 from orchestrator.config.load import arm_experiment
 from orchestrator.errors import ConfigError
-from orchestrator.teachers import BothTowers
+from orchestrator.teachers import BothTowers, TunedEncoderSettings
 from orchestrator.teachers.encoder import FEATURE, LOGITS, TOKENS
 
 if TYPE_CHECKING:
@@ -52,16 +52,18 @@ def supplied(experiment: Experiment) -> set[str]:
     """The vocabulary names that a batch of this experiment has, besides what the student makes."""
     teacher = experiment.image_teacher
     outputs: Sequence[str] = () if teacher is None else getattr(teacher, "outputs", DEFAULT_OUTPUTS)
+    is_tuned = experiment.teacher_tuning is not None or isinstance(teacher, TunedEncoderSettings)
+    encodes_texts = isinstance(teacher, BothTowers) and not is_tuned  # a tuned encoder has its head in their place
     found = {v.LABEL, v.IMAGE_ROW}
     there = {
         v.TEXT: bool(experiment.text_sources),
         v.TEXT_ID: bool(experiment.text_sources),
         v.TEACHER_IMAGE: teacher is not None,
-        v.TEACHER_LOGITS: isinstance(teacher, BothTowers) or LOGITS in outputs,
+        v.TEACHER_LOGITS: encodes_texts or (teacher is not None and is_tuned) or LOGITS in outputs,
         v.TEACHER_FEATURE: FEATURE in outputs,
         v.TEACHER_MAP: TOKENS in outputs,
-        v.CLASS_TEXT: isinstance(teacher, BothTowers),
-        v.DOMAIN_TEXT: isinstance(teacher, BothTowers) and bool(experiment.domain_texts),
+        v.CLASS_TEXT: encodes_texts,
+        v.DOMAIN_TEXT: encodes_texts and bool(experiment.domain_texts),
         v.TARGET: experiment.training.mixing is not None,
         v.MIX_ROW: experiment.training.mixing is not None,
         v.MIX_WEIGHT: experiment.training.mixing is not None,
@@ -118,16 +120,13 @@ def blueprint(experiment: Experiment, there: set[str]) -> "DistillationModel":
 def _job(experiment: Experiment) -> "TrainingJob":
     from orchestrator.training.run import TrainingJob
 
-    no_weights = {
-        name: value
-        for name, value in (("pretrained", False), ("checkpoint", None))
-        if hasattr(experiment.student, name)
-    }
+    student = experiment.student
+    fresh = {name: value for name, value in (("pretrained", False), ("checkpoint", None)) if hasattr(student, name)}
     counts = _class_counts(experiment)
     return TrainingJob(
         run_key="", folder="", shards="", embeddings="", parents={}, num_classes=len(counts),
         image_size=experiment.image_size, text_sources=experiment.text_sources,
-        student=student.model_copy(update=no_weights), adaptor=experiment.adaptor,
+        student=student.model_copy(update=fresh), adaptor=experiment.adaptor,
         losses=experiment.losses, training=experiment.training,
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ SUPPLIED_BY: Final[Mapping[str, str]] = {
     v.STUDENT_FEATURE: "student that computes one (all but projection and bottleneck)",
     v.STUDENT_MAP: "student with a map: of images, or attention and cbam with image_input: teacher_map",
     v.STUDENT_EMBEDDING: "student with an embedding (student.embedding)",
-    v.STUDENT_TEXT: "text_sources, and a student with text_side: true (two-tower, resnet_embedding, densenet_embedding)",
+    v.STUDENT_TEXT: "text_sources, and a student with text_side: true (two-tower ones, resnet_embedding, ...)",
     v.TEXT_PREDICTION: "text_sources, and a student with a feature, which the adaptor reads (adaptor)",
     v.VIEW_FEATURE: VIEWS,
     v.VIEW_LOGITS: f"{VIEWS}, with a classifier",
@@ -38,11 +38,11 @@ SUPPLIED_BY: Final[Mapping[str, str]] = {
     v.IMAGE_ROW: "dataset",
     v.TEXT: "text_sources",
     v.TEXT_ID: "text_sources",
-    v.TEACHER_LOGITS: "image_teacher that encodes texts too, or whose outputs hold logits of the data set's classes",
+    v.TEACHER_LOGITS: "image_teacher that encodes texts too, teacher_tuning, or logits among image_teacher.outputs",
     v.TEACHER_IMAGE: "image_teacher",
     v.TEACHER_FEATURE: "image_teacher.outputs: [embedding, feature]",
     v.TEACHER_MAP: "image_teacher.outputs: [embedding, tokens]",
-    v.CLASS_TEXT: "image_teacher that encodes texts too (class_text says which texts)",
+    v.CLASS_TEXT: "image_teacher that encodes texts too, without teacher_tuning (class_text says which texts)",
     v.DOMAIN_TEXT: "domain_texts, and an image_teacher that encodes texts too",
 }
 

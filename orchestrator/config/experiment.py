@@ -140,8 +140,6 @@ class Experiment(Frozen):
         for name in self.text_sources:
             if name not in self.texts:
                 problems.append(f"text_sources: {name} is not among texts ({', '.join(self.texts)})")
-        if "text" in {loss.kind.split("_")[0] for loss in self.losses.values()} and not self.text_sources:
-            problems.append("text_sources: a text loss is on, but no text source is named")
         if getattr(self.text_encoder, "outputs", DEFAULT_OUTPUTS) != DEFAULT_OUTPUTS:
             problems.append("text_encoder.outputs: a text encoder gives embeddings only; outputs are for image_teacher")
         problems += self._unfit_views()

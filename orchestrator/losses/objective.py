@@ -4,7 +4,7 @@ Holds the module that composes losses and its builder from settings. Reads and w
 student, the batch's source, or any single loss.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Final, Self, cast
 
 import torch
@@ -19,29 +19,30 @@ from orchestrator.losses.weight_schedule import WeightSchedule
 if TYPE_CHECKING:
     from orchestrator.losses import LossSettings
 
+VIEWS = "more views of an image (training.more_views) and a student that reads images alone"
 # Which setting makes an input available; named in the error text when a loss asks for an input that is not there.
 SUPPLIED_BY: Final[Mapping[str, str]] = {
-    v.STUDENT_LOGITS: "student.classifier",
-    v.STUDENT_FEATURE: "a student whose kind has a feature (student.kind)",
-    v.STUDENT_MAP: "a student whose kind has a map, convolutional or with tokens on a grid (student.kind)",
-    v.STUDENT_EMBEDDING: "student.embedding",
-    v.STUDENT_TEXT: "a student whose kind has a text side (student.kind)",
-    v.TEXT_PREDICTION: "a student with a feature for the text adaptor to read (adaptor)",
-    v.VIEW_FEATURE: "training.more_views",
-    v.VIEW_LOGITS: "training.more_views, and student.classifier",
-    v.KEY_FEATURE: "training.more_views",
+    v.STUDENT_LOGITS: "student with a classifier (student.classifier)",
+    v.STUDENT_FEATURE: "student that computes one (all but projection and bottleneck)",
+    v.STUDENT_MAP: "student with a map: of images, or attention and cbam with image_input: teacher_map",
+    v.STUDENT_EMBEDDING: "student with an embedding (student.embedding)",
+    v.STUDENT_TEXT: "text_sources, and a student with text_side: true (two-tower ones, resnet_embedding, ...)",
+    v.TEXT_PREDICTION: "text_sources, and a student with a feature, which the adaptor reads (adaptor)",
+    v.VIEW_FEATURE: VIEWS,
+    v.VIEW_LOGITS: f"{VIEWS}, with a classifier",
+    v.KEY_FEATURE: VIEWS,
     v.LABEL: "dataset",
     v.TARGET: "training.mixing",
     v.MIX_ROW: "training.mixing",
     v.MIX_WEIGHT: "training.mixing",
     v.IMAGE_ROW: "dataset",
-    v.TEXT: "texts, named in text_sources",
-    v.TEXT_ID: "texts, named in text_sources",
-    v.TEACHER_LOGITS: "image_teacher, one that encodes texts too or classifies the same classes",
+    v.TEXT: "text_sources",
+    v.TEXT_ID: "text_sources",
+    v.TEACHER_LOGITS: "image_teacher that encodes texts too, teacher_tuning, or logits among image_teacher.outputs",
     v.TEACHER_IMAGE: "image_teacher",
-    v.TEACHER_FEATURE: "image_teacher.outputs with feature",
-    v.TEACHER_MAP: "image_teacher.outputs with tokens, of a teacher whose tokens lie on a grid",
-    v.CLASS_TEXT: "image_teacher, one that encodes texts too (class_text says which)",
+    v.TEACHER_FEATURE: "image_teacher.outputs: [embedding, feature]",
+    v.TEACHER_MAP: "image_teacher.outputs: [embedding, tokens]",
+    v.CLASS_TEXT: "image_teacher that encodes texts too, without teacher_tuning (class_text says which texts)",
     v.DOMAIN_TEXT: "domain_texts, and an image_teacher that encodes texts too",
 }
 
@@ -78,8 +79,25 @@ class Objective(nn.Module):
         context: LossContext,
         schedules: Mapping[str, WeightSchedule] | None = None,
     ) -> Self:
-        """The objective of the settings' losses, by name; a loss of weight 0 is left out and needs no input."""
-        built = {name: (one.weight, one.build(context)) for name, one in settings.items() if one.weight > 0}
+        """The objective of the settings' losses, by name; a loss of weight 0 is left out and needs no input.
+
+        Raises:
+            ConfigError: naming every loss that cannot be built, and why.
+        """
+        built: dict[str, tuple[float, Loss]] = {}
+        refused: dict[str, ConfigError] = {}
+        for name, one in settings.items():
+            if one.weight > 0:
+                try:
+                    built[name] = (one.weight, one.build(context))
+                except ConfigError as error:
+                    refused[name] = error
+        if refused:
+            raise ConfigError(
+                "; ".join(f"losses.{name}: {error.wrong}" for name, error in refused.items()),
+                expected="; ".join(dict.fromkeys(error.expected for error in refused.values() if error.expected)),
+                remedy="; ".join(dict.fromkeys(error.remedy for error in refused.values() if error.remedy)),
+            )
         return cls(built, schedules)
 
     def named(self) -> list[tuple[str, Loss]]:
@@ -105,7 +123,7 @@ class Objective(nn.Module):
             raise ConfigError(f"losses want momentum copies of different momenta: {wanted}", remedy="set them alike")
         return next(iter(wanted.values()), None)
 
-    def check(self, supplied: set[str] | frozenset[str]) -> None:
+    def check(self, supplied: Set[str]) -> None:
         """ConfigError naming each missing input, the loss that needs it and the setting that supplies it."""
         missing = [
             f"losses.{name} needs {wanted}, supplied by: {SUPPLIED_BY[wanted]}"

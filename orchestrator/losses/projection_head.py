@@ -63,5 +63,5 @@ def check_views(kind: str, context: LossContext, needed: int) -> None:
         raise ConfigError(
             f"{kind} needs {needed} views of an image, and there is {context.num_views}",
             expected=f"at least {needed} views of an image",
-            remedy=f"set training.more_views to {needed - 1} or more",
+            remedy=f"list {needed - 1} or more further views in training.more_views",
         )

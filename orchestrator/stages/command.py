@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from orchestrator.config.composition import check_composition
 from orchestrator.config.execution import Execution
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import load_execution, load_experiment
@@ -77,6 +78,8 @@ def tracked(context: Context) -> Iterator[Context]:
 def run_command(until: str, request: Request) -> None:
     """Run the line up to a stage, or tell what would be done."""
     context = request.context()
+    if until != "index":
+        check_composition(context.experiment)
     if request.dry_run:
         _tell(context, line.forecast(context, until))
         return
@@ -91,6 +94,7 @@ def evidence_command(request: Request, arms: Sequence[str], seeds: Sequence[int]
     context = request.context()
     arms = arms or list(context.experiment.arms)
     evidence.check(context.experiment, arms, seeds)
+    check_composition(context.experiment, arms)
     if request.dry_run:
         plans = line.plan_data(context)
         planned = [("evidence", *line.told(context, cell.plan)) for cell in evidence.cells(context, plans, arms, seeds)]
@@ -104,6 +108,7 @@ def evidence_command(request: Request, arms: Sequence[str], seeds: Sequence[int]
 def plan_command(request: Request) -> None:
     """Probe what the line's teacher outputs will cost, and print it; the probe's rows stay in the store."""
     context = request.context()
+    check_composition(context.experiment)
     try:
         folder = index.make(context).folder
         found = planner.estimates(context, folder)

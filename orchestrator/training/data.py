@@ -110,7 +110,7 @@ class TeacherData:
         """Widths by the names of the contexts' attributes; 0 for what is not there."""
         tokens, feature = self.image_outputs.get(TOKENS), self.image_outputs.get(FEATURE)
         return {
-            "text_dim": self.text_vectors.shape[1],
+            "text_dim": self.text_vectors.shape[1] if self.text_ids.shape[1] else 0,
             "teacher_dim": 0 if self.image_vectors is None else self.image_vectors.shape[1],
             "teacher_feature_dim": 0 if feature is None else feature.shape[1],
             "teacher_map_dim": 0 if tokens is None or self.grid is None else tokens.shape[2],

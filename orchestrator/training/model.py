@@ -4,13 +4,14 @@ Reads and writes nothing. Knows nothing of data or of drivers.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import torch
 from torch import Tensor, nn
 
 from orchestrator import vocabulary as v
-from orchestrator.losses.objective import Objective
+from orchestrator.errors import ConfigError
+from orchestrator.losses.objective import SUPPLIED_BY, Objective
 from orchestrator.students.networks.student import IMAGE, Student
 
 MORE_VIEWS = "more_views"  # [N, V - 1, 3, S, S] float32: views 2 and later of the images
@@ -123,6 +124,39 @@ class DistillationModel(nn.Module):
         """Let losses clamp what they learn (a temperature's scale) after an optimiser step."""
         for loss in self.objective.losses.values():
             loss.after_step()  # type: ignore[operator]
+
+
+def made_by(model: DistillationModel, *, with_views: bool) -> set[str]:
+    """What losses may read of a student besides the batch, by vocabulary name."""
+    made = set(model.student.makes())
+    if model.adaptor is not None:
+        made.add(v.TEXT_PREDICTION)
+    if with_views and model.student.reads == (IMAGE,):
+        made |= {v.KEY_FEATURE, *(name for name, of in STACKED.items() if of in made)}
+    return made
+
+
+def check_inputs(model: DistillationModel, supplied: Set[str], *, with_views: bool) -> None:
+    """Refuse a student or a loss that reads what is not there.
+
+    Args:
+        supplied: names of what a batch has besides what the student makes.
+        with_views: whether images have more than one view.
+
+    Raises:
+        ConfigError: each missing input, who reads it and the setting that supplies it.
+    """
+    problems = [
+        f"student reads {wanted}, supplied by: {SUPPLIED_BY[wanted]}"
+        for wanted in model.student.reads
+        if wanted != IMAGE and wanted not in supplied
+    ]
+    try:
+        model.objective.check(supplied | made_by(model, with_views=with_views))
+    except ConfigError as error:
+        problems.append(error.wrong)
+    if problems:
+        raise ConfigError("; ".join(problems), remedy="set what supplies it, or remove who reads it")
 
 
 STACKED = {v.VIEW_FEATURE: v.STUDENT_FEATURE, v.VIEW_LOGITS: v.STUDENT_LOGITS}

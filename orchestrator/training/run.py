@@ -30,7 +30,7 @@ from orchestrator.training.data import TeacherData, load_split, load_teacher
 from orchestrator.training.judge import Judge, supply_of
 from orchestrator.training.live_texts import LiveTexts, attach, learnt_class_text
 from orchestrator.training.loop import Progress, Trainer
-from orchestrator.training.model import STACKED, DistillationModel
+from orchestrator.training.model import DistillationModel, check_inputs
 from orchestrator.training.order import Place
 from orchestrator.training.parameters import freeze
 from orchestrator.training.settings import TrainingSettings
@@ -133,7 +133,7 @@ def build_model(
     sizes = {"num_classes": job.num_classes, "num_texts": len(job.text_sources), **dims}
     student = job.student.build(context_of(job, dims), job.adaptor)
     adaptor: nn.Module | None = None
-    if getattr(student, "adaptor", None) is None and student.feature_dim:
+    if getattr(student, "adaptor", None) is None and student.feature_dim and dims["text_dim"]:
         adaptor = job.adaptor.build(student.feature_dim, dims["text_dim"], max(1, len(job.text_sources)))
     context = LossContext(
         class_count=class_count,
@@ -200,7 +200,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         image_size=job.image_size, num_classes=job.num_classes, num_seen_classes=job.num_seen_classes,
     )  # fmt: skip
     supplied = set(trainer.make_batch(np.arange(min(2, len(images.labels))), Place(0, 0)))
-    objective.check(supplied | made_by(model, with_views=bool(job.training.more_views)))
+    check_inputs(model, supplied, with_views=bool(job.training.more_views))
     embeddings = Embeddings(Path(job.embeddings), hot_copies)
     supply = supply_of(model.student, select, embeddings, vocabulary.SPLIT_SELECT, job.image_size, job.text_sources)
     judge = Judge(model.student, supply, select.labels, counts, class_text)
@@ -237,16 +237,6 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         write_json(folder / RESULT, {"metrics": result, "epochs": job.training.epochs})
         tracker.log_metrics(job.run_key, result, job.training.epochs)
     distributed.barrier()
-
-
-def made_by(model: DistillationModel, *, with_views: bool) -> set[str]:
-    """What losses may read of a student besides the batch, by vocabulary name."""
-    made = set(model.student.makes())
-    if model.adaptor is not None:
-        made.add(vocabulary.TEXT_PREDICTION)
-    if with_views:
-        made |= {vocabulary.KEY_FEATURE, *(name for name, of in STACKED.items() if of in made)}
-    return made
 
 
 def _start_from_class_texts(model: DistillationModel, teacher: TeacherData, num_classes: int) -> None:

@@ -116,7 +116,6 @@ def test_overrides_leave_the_tree_they_are_applied_to(smoke: Path) -> None:
         ("texts.general.prompt=targeted_3", "texts.general.prompt: targeted_3 is not among prompts"),
         ("prompts=[general,targeted_1,haiku]", "prompts: unknown haiku"),
         ("sweep.arm=best", "sweep.arm: best is not among arms (baseline, distilled)"),
-        ("text_sources=[]", "text_sources: a text loss is on, but no text source is named"),
         ("arms={}", "arms: there is none"),
         ("name=Has Spaces", "name:"),
     ],

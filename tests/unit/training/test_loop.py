@@ -62,7 +62,7 @@ def test_a_text_loss_without_texts_and_an_image_loss_without_a_teacher_name_what
     with pytest.raises(ConfigError) as error:
         next(train(job))
     told = str(error.value)
-    assert "losses.text needs text, supplied by: texts" in told
+    assert "losses.text needs text, supplied by: text_sources" in told
     assert "losses.image needs teacher_logits, supplied by: image_teacher" in told
 
 

@@ -73,7 +73,7 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> di
             if not isinstance(node.get(name), dict):
                 node[name] = {}
             node = node[name]
-        node[leaf] = value
+        node[leaf] = _copy(value)
     return result
 
 

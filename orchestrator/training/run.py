@@ -131,7 +131,7 @@ def build_model(
     sizes = {"num_classes": job.num_classes, "num_texts": len(job.text_sources), **dims}
     student = job.student.build(context_of(job, dims), job.adaptor)
     adaptor: nn.Module | None = None
-    if getattr(student, "adaptor", None) is None and student.feature_dim:
+    if getattr(student, "adaptor", None) is None and student.feature_dim and dims["text_dim"]:
         adaptor = job.adaptor.build(student.feature_dim, dims["text_dim"], max(1, len(job.text_sources)))
     context = LossContext(
         class_count=class_count,
@@ -168,6 +168,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
     dims = teacher.dims  # of all that there is, whatever part of it the losses read
     num_domains = 0 if teacher.domain_vectors is None else teacher.domain_vectors.shape[1]
+    dims = teacher.dims
     model = build_model(
         job, tuple(int(n) for n in counts), dims, num_images=len(images.labels), num_domains=num_domains
     )

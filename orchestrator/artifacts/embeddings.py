@@ -9,6 +9,7 @@ when one is missing. Where a source has several texts for an image, or draws vec
 """
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,29 @@ class Embeddings:
             return copy.verify(self.store(name), sample)
         except (ArtifactError, ValueError, OSError) as error:
             return [f"{place}: {error}"]
+
+
+class ArraysOnDemand(Mapping[str, npt.NDArray[Any]]):
+    """The arrays of an artifact below a prefix (as `views/`) by the rest of the name, each opened when it is asked for.
+
+    Opening builds the hot copy where there is none yet, which for tokens is by far the largest array of an experiment.
+    """
+
+    def __init__(self, embeddings: Embeddings, prefix: str) -> None:
+        names = [name for name in embeddings.header.arrays if name.startswith(prefix)]
+        self._embeddings, self._full = embeddings, {name.removeprefix(prefix): name for name in names}
+        self._opened: dict[str, npt.NDArray[Any]] = {}
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._opened:
+            self._opened[name] = self._embeddings.open(self._full[name]).array
+        return self._opened[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._full)
+
+    def __len__(self) -> int:
+        return len(self._full)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._full

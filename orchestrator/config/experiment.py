@@ -18,6 +18,7 @@ from orchestrator.captioners.prompts import (
 )
 from orchestrator.captioners.quality_thresholds import CaptionThresholds
 from orchestrator.captioners.texts import CaptionText, ClassTextSettings, TextSettings, WrittenDescriptionText
+from orchestrator.config.measurable import unmeasurable
 from orchestrator.datasets import DatasetSettings, ListFileSettings
 from orchestrator.datasets.framing import Framing
 from orchestrator.evaluation.settings import EvaluationSettings
@@ -38,7 +39,7 @@ from orchestrator.training.tuning_settings import TeacherTuningSettings
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 DEFAULT_OUTPUTS = ("embedding",)
-Override = str | int | float | bool | None | list[str]
+Override = str | int | float | bool | None | list[str] | dict[str, Any]  # a mapping replaces the whole setting
 
 
 class SweepReference(Frozen):
@@ -143,6 +144,7 @@ class Experiment(Frozen):
         if getattr(self.text_encoder, "outputs", DEFAULT_OUTPUTS) != DEFAULT_OUTPUTS:
             problems.append("text_encoder.outputs: a text encoder gives embeddings only; outputs are for image_teacher")
         problems += self._unfit_views()
+        problems += unmeasurable(self)
         problems += [
             f"training.loss_schedules.{name}: there is no such loss (losses: {', '.join(self.losses)})"
             for name in self.training.loss_schedules

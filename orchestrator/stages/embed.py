@@ -26,7 +26,7 @@ from orchestrator.stages.embed_views import RENDERER, encoded_views, recipe_of, 
 from orchestrator.stages.encoded import Encoded, encoded_images, encoded_texts
 from orchestrator.stages.texts import class_texts, domain_texts, texts_in, texts_of, vectors_of_groups
 from orchestrator.teachers import BothTowers, text_identity
-from orchestrator.teachers.encoder import EMBEDDING
+from orchestrator.teachers.encoder import ATTENTION, EMBEDDING, TOKENS
 
 READS = ("index", "describe", "caption", "tune")
 CHUNK = 4096  # images scored, or groups averaged, at a time
@@ -137,7 +137,8 @@ def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
         write_json(folder / embeddings.HEADER, header.model_dump(mode="json"))
         made = Embeddings(folder, context.hot_copies)
         for name, array in arrays.items():
-            if array.split in (None, vocabulary.SPLIT_TRAIN):  # what training reads; others are built when opened
+            # what training reads; the large ones, which few losses want, and other splits' are built when opened
+            if array.split in (None, vocabulary.SPLIT_TRAIN) and array.column not in (TOKENS, ATTENTION):
                 made.open(name)
         _write_groups(made, "texts", groups or [("",)])
         if classes is not None:

@@ -15,6 +15,8 @@ from orchestrator import vocabulary
 from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import write_json
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.load import arm_experiment
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
@@ -32,9 +34,8 @@ def plan(context: Context, student: Plan, arm: str) -> Plan:
     weights = {name: digest for name, digest in manifest.files.items() if is_student(name)}
     parents = {"train": student.fingerprint, **{f"weights/{name}": digest for name, digest in weights.items()}}
     folder = context.folder / "evaluations" / arm
-    settings = {
-        "split": vocabulary.SPLIT_REPORT, "evaluation": context.experiment.evaluation.model_dump(mode="json")
-    }  # fmt: skip
+    evaluation = arm_experiment(context.experiment, arm).evaluation
+    settings = {"split": vocabulary.SPLIT_REPORT, "evaluation": evaluation.model_dump(mode="json")}
     return Plan("evaluate", folder, settings, parents, is_view=True)
 
 
@@ -43,23 +44,27 @@ def make(context: Context, parents: Mapping[str, Plan], student: Plan, arm: str)
     planned = plan(context, student, arm)
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
-        found, metrics = evaluate_student(context, student, parents, folder)
+        experiment = arm_experiment(context.experiment, arm)
+        found, metrics = evaluate_student(context, experiment, student, parents, folder)
         run_key = f"{context.experiment.name}/arm/{arm}"
         context.tracker.log_metrics(run_key, metrics, student.settings["training"]["epochs"])
-        return {"images": sum(found["total"])}, metrics
+        return {"images": found["images"]}, metrics
 
     context.make(planned, build)
     return planned
 
 
 def evaluate_student(
-    context: Context, student: Plan, parents: Mapping[str, Plan], folder: Path
+    context: Context, experiment: Experiment, student: Plan, parents: Mapping[str, Plan], folder: Path
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Count a trained student's right answers on the report split, write them into `folder`, return them and metrics.
 
     Where students of several last epochs are kept, accuracies are the mean over them (methods 1.11), and the counts by
     class and all measures are the last one's. With unseen classes, `all` and `mean_per_class` are those of unseen
     classes chosen among unseen classes, and `seen_...` those of the selection split among the seen ones.
+
+    Args:
+        experiment: of the arm, whose measures are taken.
     """
     from orchestrator.stages.measures import Subject, measure
     from orchestrator.training.student_file import load_class_text, load_student
@@ -75,7 +80,7 @@ def evaluate_student(
             num_classes=index.num_classes(parents["index"]),
             num_seen=index.num_seen_classes(parents["index"]),
             text_sources=tuple(student.settings["text_sources"]),
-            settings=context.experiment.evaluation,
+            settings=experiment.evaluation,
             learnt_class_text=load_class_text(path),
         )
         for path in files
@@ -86,6 +91,7 @@ def evaluate_student(
     found = {
         "metrics": accuracies,
         **counted[-1][1],
+        "images": len(subjects[-1].data(vocabulary.SPLIT_REPORT).labels),
         "epochs_averaged": len(counted),
         "measures": measures,
     }

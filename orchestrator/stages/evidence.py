@@ -141,10 +141,10 @@ def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) 
                 errors.append(f"{cell.arm} seed {cell.seed}: {error}")
                 context.tracker.end_run(run_key, "FAILED", error)
                 return
-            found, metrics = evaluate_student(context, cell.plan, parents, cell.plan.folder)
+            found, metrics = evaluate_student(context, cell.experiment, cell.plan, parents, cell.plan.folder)
             context.tracker.log_metrics(run_key, metrics, cell.experiment.training.epochs)
             seconds = time.perf_counter() - started.get(index, time.perf_counter())
-            context.finish(cell.plan, {"images": sum(found["total"])}, metrics, seconds)
+            context.finish(cell.plan, {"images": found["images"]}, metrics, seconds)
             context.tracker.end_run(run_key, "FINISHED")
 
         context.executor.train_many(jobs, context.execution.trials, on_progress, on_done)

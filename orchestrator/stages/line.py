@@ -16,6 +16,7 @@ from orchestrator.stages import (
     evaluate,
     evaluate_teacher,
     index,
+    measure_check,
     quality,
     report,
     shard,
@@ -33,6 +34,7 @@ def run(context: Context, until: str) -> dict[str, Plan]:
     experiment = context.experiment
     wanted = STAGES[: STAGES.index(until) + 1]
     plans: dict[str, Plan] = {"index": index.make(context)}
+    measure_check.check(context, plans)
     if "describe" in wanted and (described := describe.plan(context, plans["index"])) is not None:
         plans["describe"] = describe.make(context, described)
     if "caption" in wanted:
@@ -45,6 +47,7 @@ def run(context: Context, until: str) -> dict[str, Plan]:
         plans["quality"] = quality.make(context, {name: plans[name] for name in ("index", "caption", "embed")})
     if "shard" in wanted:
         plans["shard"] = shard.make(context, plans["index"])
+    measure_check.check(context, plans)
     best: dict[str, dict[str, Any]] = {}
     if "sweep" in wanted and (planned := sweep.plan(context, plans)) is not None:
         assert experiment.sweep is not None
@@ -88,6 +91,7 @@ def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:
     """
     wanted = STAGES[: STAGES.index(until) + 1]
     plans = plan_data(context)
+    measure_check.check(context, plans)
     rows: list[tuple[str, str, str]] = [
         (name, *told(context, planned)) for name, planned in plans.items() if name in wanted
     ]

@@ -33,6 +33,7 @@ from orchestrator.training.data import SplitData, load_split, load_split_rows
 from orchestrator.training.judge import supply_of
 
 Vectors = npt.NDArray[np.float32]
+TEMPERATURE = 0.07  # of cosines to class texts that are made probabilities
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Subject:
     def teacher(self, split: str) -> Vectors | None:
         """The image teacher's embeddings of a split's images as they are; None where it has not seen them."""
         copy = self.embeddings.get(f"images/{split}/{EMBEDDING}")
-        return None if copy is None else np.asarray(copy.array, np.float32)
+        return None if copy is None else np.array(copy.array, np.float32)
 
     @cached_property
     def class_text(self) -> Vectors | None:
@@ -84,25 +85,32 @@ class Subject:
         if self.learnt_class_text is not None:
             return np.asarray(self.learnt_class_text.numpy(), np.float32)
         vectors = self.embeddings.vectors("classes")
-        return None if vectors is None else np.asarray(vectors, np.float32)
+        return None if vectors is None else np.array(vectors, np.float32)
 
     def label_set(self, split: str) -> tuple[int, int]:
         """The classes [first, last) among which a split's images are told apart."""
         unseen = self.num_seen < self.num_classes
         return (self.num_seen, self.num_classes) if unseen and split == v.SPLIT_REPORT else (0, self.num_seen)
 
-    def needs(self, thing: Any, measure: Measure, remedy: str) -> Any:
-        """`thing`, or an error when there is none."""
+    def needs(self, thing: Any, measure: Measure, what: str) -> Any:
+        """`thing`, or an error when there is none; an experiment that lacks it was refused before (`measure_check`)."""
         if thing is None:
-            raise ConfigError(f"evaluation.measures: {measure} cannot be taken of this student", remedy=remedy)
+            raise ConfigError(
+                f"evaluation.measures: {measure} cannot be taken of this student: there is no {what}",
+                remedy="leave it out",
+            )
         return thing
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether the student looks at images (a text side beside them may be left out)."""
+        return self.student.reads[0] == IMAGE
 
 
 def coherence(subject: Subject) -> dict[str, float]:
     """`SPLIT/m_rel` and so on, on at most `max_images` of each split the image teacher has seen (methods 1.10)."""
-    remedy = "set an image teacher that encodes texts too, and student.embedding"
-    text = subject.needs(subject.class_text, "coherence", remedy)
-    subject.needs(subject.student.embedding_dim or None, "coherence", remedy)
+    text = subject.needs(subject.class_text, "coherence", "class text in the image teacher's space")
+    subject.needs(subject.student.embedding_dim or None, "coherence", "embedding")
     found: dict[str, float] = {}
     for split in v.SPLITS:
         teacher = subject.teacher(split)
@@ -123,10 +131,13 @@ def coherence(subject: Subject) -> dict[str, float]:
 
 
 def spectrum(subject: Subject) -> dict[str, float]:
-    """Of the class texts, all and those of unseen classes."""
-    remedy = "set an image teacher that encodes texts too"
-    text = subject.needs(subject.class_text, "text_spectrum", remedy)
-    return {f"class_text/{name}": value for name, value in text_spectrum(text).values().items()}
+    """Of the class texts: `class_text/...` of all, and of unseen classes alone where there are such."""
+    text = subject.needs(subject.class_text, "text_spectrum", "class text in the image teacher's space")
+    found = {f"class_text/{name}": value for name, value in text_spectrum(text).values().items()}
+    if subject.num_seen < subject.num_classes:
+        unseen = text_spectrum(text[subject.num_seen :]).values()
+        found |= {f"class_text/unseen_{name}": value for name, value in unseen.items()}
+    return found
 
 
 def neighbours(subject: Subject) -> dict[str, float]:
@@ -147,17 +158,18 @@ def linear_probe(subject: Subject) -> dict[str, float]:
 
 def retrieval(subject: Subject) -> dict[str, float]:
     """Images against their own captions, the first source's, on the report split (methods 6.4)."""
-    remedy = "put report among caption_splits, and give the student an embedding in the texts' space"
-    rows = load_split_rows(subject.embeddings, v.SPLIT_REPORT, subject.text_sources)
     count = len(subject.data(v.SPLIT_REPORT).labels)
+    rows = load_split_rows(subject.embeddings, v.SPLIT_REPORT, subject.text_sources[:1], count, {v.TEXT})
     given = rows(np.arange(count))
-    subject.needs(given.get(v.TEXT), "retrieval", remedy)
+    subject.needs(given.get(v.TEXT), "retrieval", "text of the report split's images")
     has_text = (given[v.TEXT_ID][:, 0] >= 0).numpy()
-    two_sided = v.STUDENT_TEXT in subject.student.makes()
-    text = subject.made(v.SPLIT_REPORT, v.STUDENT_TEXT) if two_sided else given[v.TEXT][:, 0].numpy()
+    subject.needs(True if has_text.any() else None, "retrieval", "image of the report split with a text")
+    text = given[v.TEXT][:, 0].numpy()
+    if v.STUDENT_TEXT in subject.student.makes():
+        text = subject.made(v.SPLIT_REPORT, v.STUDENT_TEXT)
+        text = text[:, 0] if text.ndim == 3 else text  # of a side that embeds all texts, the first
     image = subject.embedding(v.SPLIT_REPORT)
-    if image.shape[1] != text.shape[1]:
-        subject.needs(None, "retrieval", remedy)
+    subject.needs(True if image.shape[1] == text.shape[1] else None, "retrieval", "space of both images and texts")
     image, text = image[has_text], text[has_text]
     found = retrieved.in_batch_accuracy(image, text, subject.settings.batch_size) | retrieved.recall(image, text)
     return {f"report/{name}": value for name, value in found.items()}
@@ -171,12 +183,13 @@ def self_match(subject: Subject) -> dict[str, float]:
 
 def few_shot_retrieval(subject: Subject) -> dict[str, float]:
     """Unseen classes by the teacher's embeddings of their support images (methods 1.12), and as the code does it."""
-    remedy = "use dataset.ood_split with shots, an image teacher that encodes texts too, and student.embedding"
-    text = subject.needs(subject.class_text, "few_shot_retrieval", remedy)
-    teacher = subject.needs(subject.teacher(v.SPLIT_TRAIN), "few_shot_retrieval", f"{remedy}, image_teacher_views: 0")
+    text = subject.needs(subject.class_text, "few_shot_retrieval", "class text in the image teacher's space")
+    teacher = subject.needs(
+        subject.teacher(v.SPLIT_TRAIN), "few_shot_retrieval", "teacher's row of training images as they are"
+    )
     labels, truth = subject.data(v.SPLIT_TRAIN).labels, subject.data(v.SPLIT_REPORT).labels
     support = np.flatnonzero(labels >= subject.num_seen)
-    subject.needs(len(support) or None, "few_shot_retrieval", remedy)
+    subject.needs(len(support) or None, "few_shot_retrieval", "support image of an unseen class")
     unseen = range(subject.num_seen, subject.num_classes)
     shown = subject.made(v.SPLIT_REPORT, v.STUDENT_EMBEDDING)
     found: dict[str, float] = {}
@@ -188,32 +201,35 @@ def few_shot_retrieval(subject: Subject) -> dict[str, float]:
     return found
 
 
-def scores(subject: Subject, pixels: npt.NDArray[np.uint8]) -> Tensor:
+def scores(subject: Subject, supply: Supply, count: int, measure: Measure) -> Tensor:
     """[N, C'] logits among the report split's label set; of an embedding student cosines over 0.07."""
     first, last = subject.label_set(v.SPLIT_REPORT)
-    supply = images_of(pixels, subject.image_size)
     if v.STUDENT_LOGITS in subject.student.makes():
-        return torch.from_numpy(embed(subject.student, supply, len(pixels), v.STUDENT_LOGITS)[:, first:last])
-    remedy = "give the student a classifier, or an embedding and class texts"
-    text = torch.from_numpy(subject.needs(subject.class_text, "calibration", remedy)[first:last])
-    made = torch.from_numpy(embed(subject.student, supply, len(pixels), v.STUDENT_EMBEDDING))
-    classes = subject.student.class_embeddings(text)
-    return torch.nn.functional.normalize(made, dim=1) @ subject.needs(classes, "calibration", remedy).T / 0.07
+        return torch.from_numpy(embed(subject.student, supply, count, v.STUDENT_LOGITS)[:, first:last])
+    text = torch.from_numpy(subject.needs(subject.class_text, measure, "classifier and no class text")[first:last])
+    made = torch.from_numpy(embed(subject.student, supply, count, v.STUDENT_EMBEDDING))
+    with torch.inference_mode():
+        classes = subject.student.class_embeddings(text)
+    wanted = subject.needs(classes, measure, "class text in the space of its embedding")
+    return torch.nn.functional.normalize(made, dim=1) @ wanted.T / TEMPERATURE
 
 
 def calibration(subject: Subject) -> dict[str, float]:
     """Expected calibration error and its companions."""
-    data, (first, _) = subject.data(v.SPLIT_REPORT), subject.label_set(v.SPLIT_REPORT)
-    found = calibrated.calibration(scores(subject, data.pixels), torch.from_numpy(data.labels - first))
+    labels, (first, _) = subject.data(v.SPLIT_REPORT).labels, subject.label_set(v.SPLIT_REPORT)
+    logits = scores(subject, subject.supply(v.SPLIT_REPORT), len(labels), "calibration")
+    found = calibrated.calibration(logits, torch.from_numpy(labels - first))
     return {f"report/{name}": value for name, value in found.items()}
 
 
 def robustness(subject: Subject) -> dict[str, float]:
     """Accuracy under corruptions."""
+    subject.needs(True if subject.reads_images else None, "robustness", "image that the student reads")
     data, (first, _) = subject.data(v.SPLIT_REPORT), subject.label_set(v.SPLIT_REPORT)
 
     def predict(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-        return scores(subject, pixels).argmax(1).numpy() + first
+        supply = images_of(pixels, subject.image_size)
+        return scores(subject, supply, len(pixels), "robustness").argmax(1).numpy() + first
 
     found = robust.robustness(predict, data.pixels, data.labels, data.image_ids)
     return {f"report/{name}": value for name, value in found.items()}
@@ -226,8 +242,7 @@ def size(subject: Subject) -> dict[str, float]:
 
 def latency(subject: Subject) -> dict[str, float]:
     """Milliseconds of a forward pass on this machine."""
-    if subject.student.reads != (IMAGE,):
-        subject.needs(None, "latency", "leave it out: the student reads a teacher's rows, not images")
+    subject.needs(True if subject.reads_images else None, "latency", "image that the student reads")
     sizes, threads = subject.settings.latency_batch_sizes, subject.settings.latency_threads
     return inference_latency(subject.student, subject.image_size, batch_sizes=sizes, threads=threads)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from orchestrator.students.adaptor import AdaptorSettings
 from orchestrator.students.context import StudentContext
-from orchestrator.students.two_tower import ImageInput, TwoTowerSettings
+from orchestrator.students.two_tower import TwoTowerSettings
 
 if TYPE_CHECKING:
     from orchestrator.students.networks.two_tower.student import TwoTowerStudent
@@ -24,7 +24,6 @@ class AttentionStudentSettings(TwoTowerSettings):
     """
 
     kind: Literal["attention"] = "attention"
-    image_input: ImageInput = "teacher_image"
     num_heads: int = Field(default=8, ge=1)
 
     def build(self, context: StudentContext, adaptor: AdaptorSettings | None = None) -> "TwoTowerStudent":

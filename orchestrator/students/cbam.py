@@ -9,7 +9,7 @@ from pydantic import Field
 
 from orchestrator.students.adaptor import AdaptorSettings
 from orchestrator.students.context import StudentContext
-from orchestrator.students.two_tower import ImageInput, TwoTowerSettings
+from orchestrator.students.two_tower import TwoTowerSettings
 
 if TYPE_CHECKING:
     from orchestrator.students.networks.two_tower.student import TwoTowerStudent
@@ -25,7 +25,6 @@ class CbamStudentSettings(TwoTowerSettings):
     """
 
     kind: Literal["cbam"] = "cbam"
-    image_input: ImageInput = "teacher_image"
     num_blocks: int = Field(default=2, ge=1)
     reduction: int = Field(default=16, ge=1)
     kernel_size: Literal[3, 5, 7] = 7

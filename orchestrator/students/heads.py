@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from orchestrator.frozen import Frozen
+from orchestrator.students.abilities import Abilities
 
 HeadInput = Literal["feature", "embedding", "adaptor"]
 
@@ -63,3 +64,9 @@ class ImageStudentSettings(Frozen):
         if (self.pixel_mean is None) != (self.pixel_std is None):
             raise ValueError("pixel_mean and pixel_std go together")
         return self
+
+    def abilities(self, *, has_texts: bool) -> Abilities:
+        """What the student will be able to do, where the run has texts or not."""
+        dim = None if self.embedding is None else self.embedding.dim
+        embeds = self.embedding is not None
+        return Abilities("image", self.classifier is not None, embeds, dim, False, takes_class_texts=embeds)

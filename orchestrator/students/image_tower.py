@@ -3,10 +3,12 @@
 Holds a base class. Reads and writes nothing; the network is in networks/two_tower/image_tower.py.
 """
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field, field_validator
 
+from orchestrator.students.abilities import Abilities
 from orchestrator.students.heads import ClassifierSettings, EmbeddingSettings, ImageStudentSettings
 
 
@@ -32,3 +34,8 @@ class ImageTowerSettings(ImageStudentSettings):
         if checkpoint is not None and not checkpoint.endswith(".safetensors"):
             raise ValueError("only .safetensors checkpoints are read (a pickle may run code); convert it first")
         return checkpoint
+
+    def abilities(self, *, has_texts: bool) -> Abilities:
+        """See `ImageStudentSettings`; an embedding comes with a text side."""
+        own = super().abilities(has_texts=has_texts)
+        return replace(own, has_text_side=own.embeds and self.text_side and has_texts)

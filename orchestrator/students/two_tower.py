@@ -9,6 +9,7 @@ from pydantic import Field
 
 from orchestrator.errors import ConfigError
 from orchestrator.frozen import Frozen
+from orchestrator.students.abilities import Abilities
 from orchestrator.students.context import StudentContext
 
 if TYPE_CHECKING:
@@ -32,9 +33,15 @@ class TwoTowerSettings(Frozen):
     as a teacher of images alone does. `texts` are those of an image that the text side embeds: the first, or all.
     """
 
+    image_input: ImageInput = "teacher_image"
     embedding_dim: int = Field(default=256, ge=1)
     text_side: bool = True
     texts: Literal["first", "all"] = "first"
+
+    def abilities(self, *, has_texts: bool) -> Abilities:
+        """What the student will be able to do, where the run has texts or not."""
+        has_text_side = self.text_side and has_texts
+        return Abilities(self.image_input, False, True, self.embedding_dim, has_text_side, has_text_side)
 
     def image_width(self, kind: str, image_input: ImageInput, context: StudentContext) -> int:
         """Width of what the image side reads; ConfigError where the run has no such rows."""

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import torch
 
 from orchestrator import vocabulary
-from orchestrator.artifacts.embeddings import TEXT_ROWS, Embeddings, text_rows_name
+from orchestrator.artifacts.embeddings import TEXT_ROWS, ArraysOnDemand, Embeddings, text_rows_name
 from orchestrator.artifacts.storage import read_table
 from orchestrator.teachers.encoder import EMBEDDING, FEATURE, LOGITS, TOKENS
 from orchestrator.training.draws import image_keys, uniform_draws
@@ -23,6 +23,12 @@ from orchestrator.training.teacher_views import LiveTeacher
 from orchestrator.training.view_settings import TeacherViews
 
 Vectors = npt.NDArray[Any]
+OUTPUT_OF = {  # what a batch may hold of the image teacher -> the output that it is made of
+    vocabulary.TEACHER_IMAGE: EMBEDDING,
+    vocabulary.TEACHER_LOGITS: LOGITS,
+    vocabulary.TEACHER_FEATURE: FEATURE,
+    vocabulary.TEACHER_MAP: TOKENS,
+}
 TEXT_DRAW = 1 << 20  # numbers of draws from here on choose texts; those of views are far below
 
 
@@ -56,7 +62,9 @@ class TeacherData:
         class_vectors: [C, e] unit embeddings of the class texts that make the teacher's class logits, or None.
         domain_vectors: [C, K, e] embeddings of each class in K domains, or None.
         logit_scale: scale of cosines in the teacher's class logits.
-        image_outputs: every output of the image teacher by name: rows of the images, or of views, in the same order.
+        image_outputs: every output of the image teacher by name: rows of the images, or of views, in the same order;
+            opened when read.
+        widths: last size of those outputs by name, so that nothing need be opened to know it.
         text_choices: of the q-th texts that are drawn anew in each pass, what there is to draw from.
         keys: [N] keys of the images, where texts are drawn.
         num_classes: of the data set; a teacher's own classifier is its class logits where it has so many classes.
@@ -73,6 +81,7 @@ class TeacherData:
     domain_vectors: Vectors | None = None
     grid: tuple[int, int] | None = None
     image_outputs: Mapping[str, Vectors] = field(default_factory=dict)
+    widths: Mapping[str, int] = field(default_factory=dict)
     text_choices: Mapping[int, "TextChoices"] = field(default_factory=dict)
     keys: npt.NDArray[np.uint64] | None = None
     num_classes: int | None = None
@@ -100,21 +109,25 @@ class TeacherData:
         return found
 
     def only(self, wanted: Set[str]) -> "TeacherData":
-        """The same without the large outputs that no loss reads."""
-        large = {FEATURE: vocabulary.TEACHER_FEATURE, TOKENS: vocabulary.TEACHER_MAP}
-        kept = {name: one for name, one in self.image_outputs.items() if name not in large or large[name] in wanted}
+        """The same with those outputs alone that a loss or the student reads; only they are opened."""
+        read = {output for name, output in OUTPUT_OF.items() if name in wanted}
+        kept = {name: self.image_outputs[name] for name in self.image_outputs if name in read}
         return replace(self, image_outputs=kept)
 
     @property
     def dims(self) -> dict[str, int]:
         """Widths by the names of the contexts' attributes; 0 for what is not there."""
-        tokens, feature = self.image_outputs.get(TOKENS), self.image_outputs.get(FEATURE)
         return {
             "text_dim": self.text_vectors.shape[1] if self.text_ids.shape[1] else 0,
             "teacher_dim": 0 if self.image_vectors is None else self.image_vectors.shape[1],
-            "teacher_feature_dim": 0 if feature is None else feature.shape[1],
-            "teacher_map_dim": 0 if tokens is None or self.grid is None else tokens.shape[2],
+            "teacher_feature_dim": self._width(FEATURE),
+            "teacher_map_dim": 0 if self.grid is None else self._width(TOKENS),
         }
+
+    def _width(self, output: str) -> int:
+        if output not in self.image_outputs:
+            return 0
+        return self.widths[output] if output in self.widths else self.image_outputs[output].shape[-1]
 
     def inputs(
         self, rows: npt.NDArray[np.int64], view: int, *, data_seed: int = 0, pass_index: int = 0
@@ -189,30 +202,31 @@ class TextChoices:
 
 
 def load_split_rows(
-    embeddings: Embeddings, split: str, texts: Sequence[str]
+    embeddings: Embeddings, split: str, texts: Sequence[str], num_images: int, wanted: Set[str]
 ) -> Callable[[npt.NDArray[np.int64]], dict[str, torch.Tensor]]:
     """Rows of a split -> what the teachers say of its images as they are, by vocabulary name.
 
     Texts are there for splits that are captioned (`caption_splits`).
+
+    Args:
+        num_images: of the split.
+        wanted: vocabulary names; of the image teacher only what they need is opened.
     """
-    prefix = f"images/{split}/"
-    arrays = {name: embeddings.open(name).array for name in embeddings.header.arrays if name.startswith(prefix)}
-    outputs = {name.removeprefix(prefix): array for name, array in arrays.items()}
+    outputs = ArraysOnDemand(embeddings, f"images/{split}/")
     path = embeddings.folder / text_rows_name(split)
     rows = read_table(path) if path.is_file() and texts else None
     columns = [] if rows is None else [_first_of(rows[name]) for name in texts]
     vectors = embeddings.vectors("texts")
     assert vectors is not None, "the embed stage always makes texts"
-    num_images = len(next(iter(outputs.values()))) if outputs else 0 if rows is None else rows.num_rows
     data = TeacherData(
         text_vectors=vectors,
         text_ids=np.stack(columns, axis=1) if columns else np.zeros((num_images, 0), np.int64),
-        image_vectors=outputs.get(EMBEDDING),
+        image_vectors=outputs[EMBEDDING] if vocabulary.TEACHER_IMAGE in wanted and EMBEDDING in outputs else None,
         class_vectors=None,
         logit_scale=0.0,
         grid=_grid_of(embeddings),
         image_outputs=outputs,
-    )
+    ).only(wanted)
     return lambda chosen: data.inputs(chosen, 0)
 
 
@@ -233,7 +247,8 @@ def load_teacher(
 ) -> TeacherData:
     """The `embeddings` artifact for the training split, with the named text sources in this order.
 
-    The arrays are hot copies, mapped and not read; one that is missing on this node is built from its store.
+    The arrays are hot copies, mapped and not read; one that is missing on this node is built from its store. Of the
+    image teacher's outputs only the embedding is opened at once (see `TeacherData.only`).
     """
     embeddings = Embeddings(folder, hot_copies)
     rows = read_table(folder / TEXT_ROWS)
@@ -242,8 +257,8 @@ def load_teacher(
     for q, name in enumerate(texts):
         ids[:, q] = drawn[q].first() if q in drawn else rows[name].to_numpy()
     prefix = f"images/{vocabulary.SPLIT_TRAIN}/" if embeddings.header.views is None else "views/"
-    names = [name for name in embeddings.header.arrays if name.startswith(prefix)]
-    outputs = {name.removeprefix(prefix): embeddings.open(name).array for name in names}
+    outputs = ArraysOnDemand(embeddings, prefix)
+    dims = embeddings.header.encoders.get("image_teacher", {}).get("dims", {})
     domains = embeddings.vectors("domains")
     text_vectors = embeddings.vectors("texts")
     assert text_vectors is not None, "the embed stage always makes texts"
@@ -253,6 +268,7 @@ def load_teacher(
         text_choices=drawn,
         keys=image_keys(rows["image_id"].to_pylist()) if drawn else None,
         image_vectors=outputs.get(EMBEDDING),
+        widths={name: int(shape[-1]) for name, shape in dims.items()},
         class_vectors=embeddings.vectors("classes"),
         logit_scale=embeddings.header.logit_scale,
         domain_vectors=None if domains is None else domains.reshape(num_classes or 1, -1, domains.shape[1]),

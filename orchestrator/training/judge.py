@@ -24,7 +24,7 @@ def supply_of(
     pixels = images_of(data.pixels, image_size)
     if student.reads == (IMAGE,):
         return pixels
-    of_teacher = load_split_rows(embeddings, split, texts)
+    of_teacher = load_split_rows(embeddings, split, texts, len(data.labels), set(student.reads))
 
     def supply(rows: npt.NDArray[np.int64]) -> Mapping[str, Tensor]:
         return {**of_teacher(rows), **(pixels(rows) if IMAGE in student.reads else {})}

@@ -35,7 +35,8 @@ class Progress:
     Attributes:
         epoch: finished epochs, 1-based.
         step: finished optimiser steps.
-        metrics: means over the epoch of each loss part, plus speed (images/s) and the share of time spent on data.
+        metrics: means over the epoch of each loss part, plus speed (seconds of the epoch, images/s) and
+            the share of time spent on data.
     """
 
     epoch: int
@@ -175,6 +176,7 @@ class Trainer:
                 num_steps, num_images = num_steps + 1, num_images + len(rows)
             seconds = time.perf_counter() - started
             metrics = {f"train/{name}": float(value) / counted[name] for name, value in sums.items()}
+            metrics["speed/epoch_s"] = seconds
             metrics["speed/images_per_s"] = num_images * distributed.world_size() / seconds
             metrics["speed/data_wait_fraction"] = waited / seconds
             yield Progress(epoch + 1, self.settings.epochs, self.step_index, metrics)

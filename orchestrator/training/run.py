@@ -170,6 +170,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
     dims = teacher.dims  # of all that there is, whatever part of it the losses read
     num_domains = 0 if teacher.domain_vectors is None else teacher.domain_vectors.shape[1]
+    dims = teacher.dims
     model = build_model(
         job, tuple(int(n) for n in counts), dims, num_images=len(images.labels), num_domains=num_domains
     )

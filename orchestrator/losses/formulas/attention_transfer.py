@@ -26,7 +26,20 @@ def attention_transfer(student_map: Tensor, teacher_map: Tensor, *, power: float
     what its authors and mdistiller compute. A scalar >= 0 in float32 or better; no gradient into the teacher.
     """
     student, teacher = pooled_alike(upcast(student_map), constant(teacher_map, student_map))
-    difference = attention(student, power=power) - attention(teacher, power=power)
+    return _distance(attention(student, power=power) - attention(teacher, power=power), form)
+
+
+def pooled_attention_transfer(student: Tensor, teacher: Tensor, *, power: float = 2.0, form: Form = "code") -> Tensor:
+    """The same of pooled vectors [N, d], where there are no maps: their unit vectors of |f|^power (methods 6.3).
+
+    A scalar >= 0 in float32 or better; no gradient into the teacher.
+    """
+    rows = upcast(student), constant(teacher, student)
+    of_student, of_teacher = (unit(one.abs().pow(power)) for one in rows)
+    return _distance(of_student - of_teacher, form)
+
+
+def _distance(difference: Tensor, form: Form) -> Tensor:
     if form == "code":
         return difference.square().mean()
     return torch.linalg.vector_norm(difference, dim=1).mean()
@@ -42,3 +55,27 @@ class AttentionTransfer(Loss):
 
     def forward(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
         return attention_transfer(student_map, teacher_map, power=self.power, form=self.form)
+
+
+class AttentionTransferOfPooled(Loss):
+    """The formula of pooled vectors; `teacher` is the batch input that it compares the student's feature with."""
+
+    def __init__(self, teacher: str, *, power: float = 2.0, form: Form = "code") -> None:
+        super().__init__()
+        self.teacher, self.power = teacher, power
+        self.form: Form = form
+
+    def inputs(self) -> tuple[str, ...]:
+        """The two vectors that it compares."""
+        return ("student_feature", self.teacher)
+
+    def optional_inputs(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def forward(
+        self, student_feature: Tensor, teacher_feature: Tensor | None = None, teacher_image: Tensor | None = None
+    ) -> Tensor:
+        teacher = teacher_image if teacher_feature is None else teacher_feature
+        assert teacher is not None
+        return pooled_attention_transfer(student_feature, teacher, power=self.power, form=self.form)

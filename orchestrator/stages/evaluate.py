@@ -15,10 +15,12 @@ from orchestrator import vocabulary
 from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import write_json
+from orchestrator.config.load import arm_experiment
+from orchestrator.evaluation.settings import EvaluationSettings
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
-from orchestrator.training.student_file import STUDENT, is_student
+from orchestrator.training.student_file import STUDENT, is_student, is_written_student
 
 EVALUATION = "evaluation.json"
 ACCURACIES = ("all", "mean_per_class", "many", "medium", "few")
@@ -32,9 +34,8 @@ def plan(context: Context, student: Plan, arm: str) -> Plan:
     weights = {name: digest for name, digest in manifest.files.items() if is_student(name)}
     parents = {"train": student.fingerprint, **{f"weights/{name}": digest for name, digest in weights.items()}}
     folder = context.folder / "evaluations" / arm
-    settings = {
-        "split": vocabulary.SPLIT_REPORT, "evaluation": context.experiment.evaluation.model_dump(mode="json")
-    }  # fmt: skip
+    evaluation = arm_experiment(context.experiment, arm).evaluation
+    settings = {"split": vocabulary.SPLIT_REPORT, "evaluation": evaluation.model_dump(mode="json")}
     return Plan("evaluate", folder, settings, parents, is_view=True)
 
 
@@ -43,7 +44,8 @@ def make(context: Context, parents: Mapping[str, Plan], student: Plan, arm: str)
     planned = plan(context, student, arm)
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
-        found, metrics = evaluate_student(context, student, parents, folder)
+        evaluation = arm_experiment(context.experiment, arm).evaluation
+        found, metrics = evaluate_student(context, student, parents, folder, evaluation)
         run_key = f"{context.experiment.name}/arm/{arm}"
         context.tracker.log_metrics(run_key, metrics, student.settings["training"]["epochs"])
         return {"images": sum(found["total"])}, metrics
@@ -53,7 +55,7 @@ def make(context: Context, parents: Mapping[str, Plan], student: Plan, arm: str)
 
 
 def evaluate_student(
-    context: Context, student: Plan, parents: Mapping[str, Plan], folder: Path
+    context: Context, student: Plan, parents: Mapping[str, Plan], folder: Path, evaluation: EvaluationSettings
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Count a trained student's right answers on the report split, write them into `folder`, return them and metrics.
 
@@ -75,7 +77,8 @@ def evaluate_student(
             num_classes=index.num_classes(parents["index"]),
             num_seen=index.num_seen_classes(parents["index"]),
             text_sources=tuple(student.settings["text_sources"]),
-            settings=context.experiment.evaluation,
+            settings=evaluation,
+            start=_start_of(student),
         )
         for path in files
     ]
@@ -92,6 +95,12 @@ def evaluate_student(
     return found, {**{f"report/{name}": value for name, value in accuracies.items()}, **measures}
 
 
+def _start_of(student: Plan) -> Path | None:
+    """The student that this one began as, where that is one of ours."""
+    checkpoint = student.settings["student"].get("checkpoint")
+    return Path(checkpoint) if checkpoint is not None and is_written_student(Path(checkpoint)) else None
+
+
 def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]]]:
     """(accuracies, counts by class) of one student; no accuracies of one that cannot classify."""
     from torch import from_numpy
@@ -99,7 +108,7 @@ def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]]]:
     from orchestrator.evaluation.predict import can_classify, count_correct
 
     trained = np.bincount(subject.data(vocabulary.SPLIT_TRAIN).labels, minlength=subject.num_classes)
-    text = None if subject.class_text is None else from_numpy(subject.class_text)
+    text = None if subject.class_text is None else from_numpy(subject.class_text.copy())
     nothing = [0] * subject.num_classes
     counts = {"correct": nothing, "total": nothing, "train_count": trained.tolist()}
     if not can_classify(subject.student, text):

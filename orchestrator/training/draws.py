@@ -1,4 +1,4 @@
-"""Random numbers as functions of (data seed, image, view): counter-based, so without state and without order.
+"""Random numbers as functions of (data seed, image, view), or (data seed, pass): without state and without order.
 
 Reads and writes nothing. Knows nothing of what is drawn. Source: methods 16.8.
 """
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+Indices = npt.NDArray[np.int64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
@@ -31,3 +32,9 @@ def uniform_draws(keys: npt.NDArray[np.uint64], data_seed: int, view: int, draw:
         stream = _mix(np.array([data_seed, view, draw], np.uint64) * _GOLDEN + _GOLDEN)
         mixed = _mix(_mix(_mix(keys ^ stream[0]) + stream[1]) ^ stream[2])
     return (mixed >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+
+
+def permutation(num_images: int, data_seed: int, pass_index: int) -> Indices:
+    """A permutation of range(num_images)."""
+    generator = np.random.Generator(np.random.Philox(key=[data_seed, pass_index]))
+    return generator.permutation(num_images).astype(np.int64)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from orchestrator.errors import ConfigError
-from orchestrator.training.order import Indices, permutation
+from orchestrator.training.draws import Indices, permutation
 
 
 def support_per_batch(num_support: int, batch_size: int) -> tuple[int, int]:
@@ -60,7 +60,7 @@ def few_shot_batches(
     len % num_workers rows).
 
     Raises:
-        ConfigError: as `support_per_batch`.
+        ConfigError: as `support_per_batch`; or a batch has fewer images than there are workers.
     """
     support, base = support_per_batch(num_support, batch_size)
     order = permutation(num_base, data_seed, epoch)
@@ -70,5 +70,9 @@ def few_shot_batches(
         drawn = num_base + generator.permutation(num_support)[:support].astype(np.int64)
         batch = generator.permutation(np.concatenate([drawn, order[index * base : (index + 1) * base]]))
         share = len(batch) // num_workers
-        if share:
-            yield batch[rank * share : (rank + 1) * share]
+        if not share:
+            raise ConfigError(
+                f"a few-shot batch of {len(batch)} images cannot be shared by {num_workers} workers",
+                remedy="raise training.batch_size, or take fewer workers",
+            )
+        yield batch[rank * share : (rank + 1) * share]

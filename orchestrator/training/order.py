@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from orchestrator.errors import ConfigError
+from orchestrator.training.draws import Indices, permutation
+from orchestrator.training.few_shot_batches import few_shot_batches, num_few_shot_batches
 from orchestrator.training.settings import ClassBalancedSampler, FewShotSampler, SamplerSettings, ShuffledSampler
 
-Indices = npt.NDArray[np.int64]
+__all__ = ["Indices", "Order", "Place", "num_batches"]
 
 
 @dataclass(frozen=True)
@@ -42,48 +44,76 @@ class Order:
     @property
     def batches_per_epoch(self) -> int:
         """Global batches in an epoch."""
-        return self.passes_per_epoch * num_batches(self._num_drawn, self.batch_size)
+        return self.passes_per_epoch * self._batches_per_pass
 
     @property
-    def _num_drawn(self) -> int:
-        """Images of one pass."""
-        return len(self.labels)
+    def _batches_per_pass(self) -> int:
+        if isinstance(self.sampler, FewShotSampler):
+            base, support = self._base_and_support()
+            return num_few_shot_batches(len(base), len(support), self.batch_size)
+        return num_batches(len(self.labels), self.batch_size)
 
     def batches(
         self, epoch: int, *, first: int = 0, rank: int = 0, num_workers: int = 1
     ) -> Iterator[tuple[Place, Indices]]:
         """This worker's share of each global batch of an epoch, starting at global batch `first`.
 
-        The shares of all workers, joined in rank order, are the global batch, whatever `num_workers` is.
+        The shares of all workers, joined in rank order, are the global batch, whatever `num_workers` is (less its last
+        len % num_workers images).
         """
-        per_pass = self.batches_per_epoch // self.passes_per_epoch
-        for index in range(first, self.batches_per_epoch):
-            number, within = divmod(index, per_pass)
-            place = Place(epoch * self.passes_per_epoch + number, index)
-            if index == first or within == 0:
-                drawn = self.drawn(place.pass_index)
-            batch = drawn[within * self.batch_size : (within + 1) * self.batch_size]
+        per_pass = self._batches_per_pass
+        number, within = divmod(first, per_pass)
+        for index_of_pass in range(number, self.passes_per_epoch):
+            pass_index = epoch * self.passes_per_epoch + index_of_pass
+            cut = self._cut(pass_index, within, rank, num_workers)
+            for index, rows in enumerate(cut, start=index_of_pass * per_pass + within):
+                yield Place(pass_index, index), rows
+            within = 0
+
+    def _cut(self, pass_index: int, first: int, rank: int, num_workers: int) -> Iterator[Indices]:
+        """This worker's shares of the batches of one pass, from batch `first` on."""
+        if isinstance(self.sampler, FewShotSampler):
+            yield from self._few_shot(pass_index, first, rank, num_workers)
+            return
+        drawn = self.drawn(pass_index)
+        for index in range(first, self._batches_per_pass):
+            batch = drawn[index * self.batch_size : (index + 1) * self.batch_size]
             share = len(batch) // num_workers  # equal shares: gathering needs them, and so does an averaged gradient
-            yield place, batch[rank * share : (rank + 1) * share]
+            yield batch[rank * share : (rank + 1) * share]
+
+    def _few_shot(self, pass_index: int, first: int, rank: int, num_workers: int) -> Iterator[Indices]:
+        """The same, where each batch has support images beside base images."""
+        base, support = self._base_and_support()
+        rows = np.concatenate([base, support])
+        made = few_shot_batches(
+            len(base), len(support), self.batch_size, self.data_seed, pass_index, first=first, rank=rank,
+            num_workers=num_workers,
+        )  # fmt: skip
+        for batch in made:
+            yield rows[batch]
+
+    def _base_and_support(self) -> tuple[Indices, Indices]:
+        """Rows of images of seen and of unseen classes."""
+        seen = self.labels < (self.num_seen_classes or 0)
+        base, support = np.flatnonzero(seen).astype(np.int64), np.flatnonzero(~seen).astype(np.int64)
+        if self.num_seen_classes is None or not len(base) or not len(support):
+            raise ConfigError(
+                f"training.sampler few_shot: {len(base)} images of seen classes, {len(support)} of unseen ones",
+                expected="both: a data set with unseen classes, some images of which are in the training split",
+            )
+        return base, support
 
     def drawn(self, pass_index: int) -> Indices:
-        """The images of one pass in order: the same on every machine and for any number of workers."""
+        """The images of one pass in order, without few-shot batches: the same everywhere, for any number of workers."""
         if isinstance(self.sampler, ClassBalancedSampler):
             return self._balanced(self.sampler.power, pass_index)
-        assert not isinstance(self.sampler, FewShotSampler)
-        return permutation(self._num_drawn, self.data_seed, pass_index)
+        return permutation(len(self.labels), self.data_seed, pass_index)
 
     def _balanced(self, power: float, pass_index: int) -> Indices:
         count = np.bincount(self.labels)[self.labels].astype(np.float64)
         chance = count**-power
         generator = np.random.Generator(np.random.Philox(key=[self.data_seed, pass_index]))
         return generator.choice(len(self.labels), len(self.labels), p=chance / chance.sum()).astype(np.int64)
-
-
-def permutation(num_images: int, data_seed: int, pass_index: int) -> Indices:
-    """A permutation of range(num_images)."""
-    generator = np.random.Generator(np.random.Philox(key=[data_seed, pass_index]))
-    return generator.permutation(num_images).astype(np.int64)
 
 
 def num_batches(num_images: int, batch_size: int) -> int:

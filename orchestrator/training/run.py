@@ -166,9 +166,10 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     counts = np.bincount(images.labels, minlength=job.num_classes)
     hot_copies = Path(job.hot_copies) if job.hot_copies else None
     teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
+    dims = teacher.dims  # of all that there is, whatever part of it the losses read
     num_domains = 0 if teacher.domain_vectors is None else teacher.domain_vectors.shape[1]
     model = build_model(
-        job, tuple(int(n) for n in counts), teacher.dims, num_images=len(images.labels), num_domains=num_domains
+        job, tuple(int(n) for n in counts), dims, num_images=len(images.labels), num_domains=num_domains
     )
     reads = model.objective.required_inputs() | set(model.student.reads)
     _start_from_class_texts(model, teacher, job.num_classes)
@@ -213,7 +214,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         tracker.log_metrics(job.run_key, metrics, progress.epoch)
         left = progress.num_epochs - progress.epoch
         if leader and 0 < left < job.training.keep_last_epochs:
-            save_student(model.student, job, folder / student_name(progress.epoch), teacher.dims)
+            save_student(model.student, job, folder / student_name(progress.epoch), dims)
         if leader and (last or progress.epoch % job.training.checkpoint_every_epochs == 0):
             checkpoints.save(progress.step, {**trainer.state(), "history": history})
         if leader:
@@ -221,7 +222,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         yield Progress(progress.epoch, progress.num_epochs, progress.step, metrics)
     result = judge()
     if leader:
-        save_student(model.student, job, folder / STUDENT, teacher.dims)
+        save_student(model.student, job, folder / STUDENT, dims)
         write_json(folder / HISTORY, history)
         write_json(folder / RESULT, {"metrics": result, "epochs": job.training.epochs})
         tracker.log_metrics(job.run_key, result, job.training.epochs)

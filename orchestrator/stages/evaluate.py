@@ -20,7 +20,7 @@ from orchestrator.config.load import arm_experiment
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
-from orchestrator.training.student_file import STUDENT, is_student
+from orchestrator.training.student_file import STUDENT, is_student, is_written_student
 
 EVALUATION = "evaluation.json"
 ACCURACIES = ("all", "mean_per_class", "many", "medium", "few")
@@ -82,6 +82,7 @@ def evaluate_student(
             text_sources=tuple(student.settings["text_sources"]),
             settings=experiment.evaluation,
             learnt_class_text=load_class_text(path),
+            start=_start_of(student),
         )
         for path in files
     ]
@@ -99,6 +100,12 @@ def evaluate_student(
     return found, {**{f"report/{name}": value for name, value in accuracies.items()}, **measures}
 
 
+def _start_of(student: Plan) -> Path | None:
+    """The student that this one began as, where that is one of ours."""
+    checkpoint = student.settings["student"].get("checkpoint")
+    return Path(checkpoint) if checkpoint is not None and is_written_student(Path(checkpoint)) else None
+
+
 def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]]]:
     """(accuracies, counts by class) of one student; no accuracies of one that cannot classify."""
     from torch import from_numpy
@@ -106,7 +113,7 @@ def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]]]:
     from orchestrator.evaluation.predict import can_classify, count_correct
 
     trained = np.bincount(subject.data(vocabulary.SPLIT_TRAIN).labels, minlength=subject.num_classes)
-    text = None if subject.class_text is None else from_numpy(subject.class_text)
+    text = None if subject.class_text is None else from_numpy(subject.class_text.copy())
     nothing = [0] * subject.num_classes
     counts = {"correct": nothing, "total": nothing, "train_count": trained.tolist()}
     if not can_classify(subject.student, text):

@@ -25,7 +25,8 @@ from orchestrator.stages.evaluate import EVALUATION, evaluate_student
 from orchestrator.stages.feedback import short_metrics
 from orchestrator.training.run import TrainingJob, train_settings
 
-METRICS = ("all", "many", "medium", "few")
+METRICS = {"all": "All", "many": "Many", "medium": "Medium", "few": "Few"}
+WITH_UNSEEN = {"unseen_mean_per_class": "Unseen", "seen_mean_per_class": "Seen"}  # mean per class (methods 1.11)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def cells(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], se
             )
             folder = context.folder / "cells" / arm / f"seed-{seed}"
             of_seed = _parents(context, parents, seed)
-            fingerprints = {name: of_seed[name].identity for name in ("shard", "embed")}
+            fingerprints = train.parents_of(of_seed, experiment)
             found.append(Cell(arm, seed, experiment, Plan("train", folder, settings, fingerprints, is_view=False)))
     return found
 
@@ -141,7 +142,8 @@ def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) 
                 errors.append(f"{cell.arm} seed {cell.seed}: {error}")
                 context.tracker.end_run(run_key, "FAILED", error)
                 return
-            found, metrics = evaluate_student(context, cell.experiment, cell.plan, parents, cell.plan.folder)
+            of_seed = _parents(context, parents, cell.seed)
+            found, metrics = evaluate_student(context, cell.experiment, cell.plan, of_seed, cell.plan.folder)
             context.tracker.log_metrics(run_key, metrics, cell.experiment.training.epochs)
             seconds = time.perf_counter() - started.get(index, time.perf_counter())
             context.finish(cell.plan, {"images": found["images"]}, metrics, seconds)
@@ -159,20 +161,23 @@ def render(
     controls: Sequence[tuple[str, str]],
 ) -> str:
     """Markdown: each arm's mean in percent; differences to the first arm, and of arms to their controls."""
-    lines = [f"{len(seeds)} paired seeds: {', '.join(map(str, seeds))}. Report split, percent.", ""]
-    lines += ["| arm | All | Many | Medium | Few |", "|---|---|---|---|---|"]
+    columns = WITH_UNSEEN if all(WITH_UNSEEN.keys() <= metrics.keys() for metrics in results.values()) else METRICS
+    heads = f"{' | '.join(columns.values())} |\n|{'---|' * (1 + len(columns))}"
+    split = "Mean per class" if columns is WITH_UNSEEN else "Report split"
+    lines = [f"{len(seeds)} paired seeds: {', '.join(map(str, seeds))}. {split}, percent.", ""]
+    lines += [f"| arm | {heads}"]
     for arm in arms:
-        means = [100 * sum(results[arm, seed][name] for seed in seeds) / len(seeds) for name in METRICS]
+        means = [100 * sum(results[arm, seed][name] for seed in seeds) / len(seeds) for name in columns]
         lines.append(f"| {arm} | " + " | ".join(map(number, means)) + " |")
     lines += [
         "",
         "Differences in points, mean and 95 % interval (Student's t over the pairs); **bold** excludes zero.",
         "",
     ]
-    lines += ["| difference | All | Many | Medium | Few |", "|---|---|---|---|---|"]
+    lines += [f"| difference | {heads}"]
     pairs = [*((arm, arms[0]) for arm in arms[1:]), *controls]
     for arm, reference in pairs:
-        told = [_difference(results, arm, reference, name, seeds) for name in METRICS]
+        told = [_difference(results, arm, reference, name, seeds) for name in columns]
         lines.append(f"| {arm} - {reference} | " + " | ".join(told) + " |")
     return "\n".join(lines) + "\n"
 

@@ -4,7 +4,7 @@ Reads shards and embeddings. Knows nothing of training.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,12 @@ from orchestrator.evaluation.model_size import model_size_mb, num_parameters
 from orchestrator.evaluation.predict import Supply, embed, images_of
 from orchestrator.evaluation.settings import EvaluationSettings, Measure
 from orchestrator.evaluation.text_spectrum import text_spectrum
+from orchestrator.evaluation.zero_shot import zero_shot_accuracy
 from orchestrator.students.networks.student import IMAGE, Student
 from orchestrator.teachers.encoder import EMBEDDING
 from orchestrator.training.data import SplitData, load_split, load_split_rows
 from orchestrator.training.judge import supply_of
+from orchestrator.training.student_file import load_student
 
 Vectors = npt.NDArray[np.float32]
 TEMPERATURE = 0.07  # of cosines to class texts that are made probabilities
@@ -44,6 +46,7 @@ class Subject:
         num_seen: classes seen in training; labels from here on are unseen ones'.
         text_sources: of the experiment, in order; the first one's texts are an image's captions.
         learnt_class_text: [C, D] of all classes, where they were learnt with the student.
+        start: the file of the student that this one's training began with; None: fresh or foreign weights.
     """
 
     student: Student
@@ -55,6 +58,7 @@ class Subject:
     text_sources: tuple[str, ...]
     settings: EvaluationSettings
     learnt_class_text: Tensor | None = None
+    start: Path | None = None
 
     def data(self, split: str) -> SplitData:
         """Images and labels of a split."""
@@ -182,7 +186,12 @@ def self_match(subject: Subject) -> dict[str, float]:
 
 
 def few_shot_retrieval(subject: Subject) -> dict[str, float]:
-    """Unseen classes by the teacher's embeddings of their support images (methods 1.12), and as the code does it."""
+    """Unseen classes by the teacher's embeddings of their support images (methods 1.12), and as the code does it.
+
+    Training-free, so it is told for the student that training began with too, as `start_...`, beside its accuracy by
+    the texts alone, `start_zero_shot`: all on the same images. The teacher has seen the support images as they are; the
+    nine augmented copies of each in the official code are not made.
+    """
     text = subject.needs(subject.class_text, "few_shot_retrieval", "class text in the image teacher's space")
     teacher = subject.needs(
         subject.teacher(v.SPLIT_TRAIN), "few_shot_retrieval", "teacher's row of training images as they are"
@@ -191,13 +200,20 @@ def few_shot_retrieval(subject: Subject) -> dict[str, float]:
     support = np.flatnonzero(labels >= subject.num_seen)
     subject.needs(len(support) or None, "few_shot_retrieval", "support image of an unseen class")
     unseen = range(subject.num_seen, subject.num_classes)
-    shown = subject.made(v.SPLIT_REPORT, v.STUDENT_EMBEDDING)
+    students = {"": subject}
+    if subject.start is not None:
+        students["start_"] = replace(subject, student=load_student(subject.start), start=None)
     found: dict[str, float] = {}
-    for name, as_code in (("few_shot_retrieval", False), ("few_shot_retrieval_as_code", True)):
-        values = few_shot.retrieval_accuracy(
-            shown, text, truth, teacher[support][:, None], labels[support], unseen, as_code=as_code
-        )
-        found[f"report/{name}"] = values["mean_per_class"]
+    for prefix, each in students.items():
+        each.needs(each.student.embedding_dim or None, "few_shot_retrieval", "embedding")
+        shown = each.made(v.SPLIT_REPORT, v.STUDENT_EMBEDDING)
+        for name, as_code in (("few_shot_retrieval", False), ("few_shot_retrieval_as_code", True)):
+            values = few_shot.retrieval_accuracy(
+                shown, text, truth, teacher[support][:, None], labels[support], unseen, as_code=as_code
+            )
+            found[f"report/{prefix}{name}"] = values["mean_per_class"]
+        if prefix:
+            found[f"report/{prefix}zero_shot"] = zero_shot_accuracy(shown, text, truth, unseen)["mean_per_class"]
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.artifacts.fingerprint import digest_file
 from orchestrator.artifacts.storage import read_table
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment
@@ -26,7 +27,7 @@ def plan(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[
                               experiment.text_sources, experiment.image_size)  # fmt: skip
     settings |= _live_settings(experiment)
     settings["num_workers"] = context.execution.training.num_workers
-    return Plan("train", context.folder / "arms" / arm, settings, _fingerprints(parents), is_view=False)
+    return Plan("train", context.folder / "arms" / arm, settings, parents_of(parents, experiment), is_view=False)
 
 
 def make_job(
@@ -40,7 +41,7 @@ def make_job(
         shards=str(parents["shard"].folder),
         embeddings=str(parents["embed"].folder),
         hot_copies=None if context.hot_copies is None else str(context.hot_copies),
-        parents=_fingerprints(parents),
+        parents=parents_of(parents, experiment),
         num_classes=index.num_classes(parents["index"]),
         num_seen_classes=index.num_seen_classes(parents["index"]),
         image_size=experiment.image_size,
@@ -108,5 +109,10 @@ def make(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[
     return planned
 
 
-def _fingerprints(parents: Mapping[str, Plan]) -> dict[str, str]:
-    return {name: parents[name].identity for name in ("shard", "embed")}
+def parents_of(parents: Mapping[str, Plan], experiment: Experiment) -> dict[str, str]:
+    """What a student depends on besides its settings: shards, embeddings, and the content of what it starts from."""
+    found = {name: parents[name].identity for name in ("shard", "embed")}
+    checkpoint = getattr(experiment.student, "checkpoint", None)
+    if checkpoint is not None and Path(checkpoint).is_file():  # one that is missing is refused when it is loaded
+        found["checkpoint"] = digest_file(Path(checkpoint))
+    return found

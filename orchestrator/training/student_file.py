@@ -67,6 +67,14 @@ def save_student(
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
 
 
+def is_written_student(path: Path) -> bool:
+    """Whether a file is there and is a student that `save_student` wrote."""
+    if not path.is_file():
+        return False
+    with safe_open(path, framework="pt") as file:
+        return HEADER in (file.metadata() or {})
+
+
 def load_student(path: Path) -> Student:
     """The network with its weights, on the CPU.
 

@@ -44,6 +44,11 @@ def sum_over_workers(tensor: Tensor) -> Tensor:
     return total.to(tensor.device)
 
 
+def number_of_first(number: int) -> int:
+    """What worker 0 says, told to every worker."""
+    return int(sum_over_workers(torch.tensor(number if rank() == 0 else 0)))
+
+
 def broadcast_buffers(module: nn.Module) -> None:
     """Give every worker worker 0's buffers (running statistics of BatchNorm), in place."""
     if world_size() == 1:

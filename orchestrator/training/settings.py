@@ -90,6 +90,10 @@ class TrainingSettings(Frozen):
     """One student's training."""
 
     epochs: int = Field(default=60, ge=1)
+    extended_from: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(),
+        description="epochs at which this training once ended: up to each, schedules are those of so long a training",
+    )
     batch_size: int = Field(default=64, ge=1, description="global batch, over all workers")
     optimizer: OptimizerSettings = AdamWSettings()
     schedule: ScheduleSettings = CosineScheduleSettings()
@@ -114,3 +118,22 @@ class TrainingSettings(Frozen):
     data_seed: int = Field(default=0, ge=0, description="order of the images and their views")
     init_seed: int = Field(default=0, ge=0, description="initial weights")
     num_threads: int = Field(default=1, ge=1, description="threads of one worker: they change the last bits")
+
+    @model_validator(mode="after")
+    def _extensions_ascend(self) -> Self:
+        lengths = [*self.extended_from, self.epochs]
+        if lengths != sorted(set(lengths)):
+            raise ValueError(f"extended_from {list(self.extended_from)} must ascend and end below epochs {self.epochs}")
+        return self
+
+    def length_at(self, epoch: int) -> int:
+        """Epochs of the training whose schedules hold in an epoch (0-based): its own, or one it was extended from."""
+        return next(length for length in (*self.extended_from, self.epochs) if epoch < length)
+
+    def shorter(self) -> tuple["TrainingSettings", ...]:
+        """The trainings that this one extends: it goes on from their checkpoints."""
+        lengths = self.extended_from
+        return tuple(
+            self.model_copy(update={"epochs": length, "extended_from": lengths[:index]})
+            for index, length in enumerate(lengths)
+        )

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -121,6 +122,13 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
+
+
+def prepare(settings: InputSettings) -> None:
+    """Start, without waiting for it, what the loader processes are forked from, where there are to be any."""
+    if settings.num_loaders:
+        _fork_server()
+        forkserver.ensure_running()
 
 
 def _fork_server() -> Any:

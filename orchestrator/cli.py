@@ -48,10 +48,13 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback o
 @contextmanager
 def _told_plainly(debug: bool) -> Iterator[None]:
     """Errors that the user can act on become a few lines and a true exit code."""
-    from orchestrator.errors import OrchestratorError
+    from orchestrator.errors import OrchestratorError, Stopped
 
     try:
         yield
+    except Stopped as stopped:  # has its own exit code
+        typer.secho(str(stopped), err=True)
+        raise
     except OrchestratorError as error:
         if debug:
             raise

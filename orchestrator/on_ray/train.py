@@ -4,6 +4,7 @@ Workers write their own checkpoints into the run's folder on the storage root an
 by Ray, by the user or on other workers is one and the same thing. Knows nothing of stages.
 """
 
+import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,19 +17,30 @@ import ray.train.torch
 from orchestrator.config.execution import TrialSettings, WorkerSettings
 from orchestrator.errors import ArtifactError, ConfigError, OrchestratorError
 from orchestrator.executors.protocol import EachDone, EachProgress, OnProgress
-from orchestrator.training.run import TrainingJob, read_progress, train
+from orchestrator.on_ray.preemption import PreemptionNotice
+from orchestrator.training.run import TrainingJob, forget_error, read_error, read_progress, train, write_error
 from orchestrator.training.tune import TuningJob, tune
 
 POLL_S = 0.5
 
 
 def _worker(config: dict[str, str]) -> None:
-    """What each Ray Train worker runs; the torch process group exists already."""
+    """What each Ray Train worker runs; the torch process group exists already.
+
+    An error of the user's would be met again after each restart. So it is kept in the run's folder, where the restarted
+    workers find it and end: a restart in place of as many as there may be.
+    """
     job = TrainingJob.model_validate_json(config["job"])
+    if read_error(job) is not None:
+        return
     parallel = ray.train.get_context().get_world_size() > 1
-    for progress in train(job, parallel=parallel):
-        if progress.epoch == progress.num_epochs:  # a report waits for the controller's poll, 2 s; progress is in files
-            ray.train.report({"epoch": progress.epoch, **progress.metrics})
+    try:
+        for progress in train(job, parallel=parallel, notice=PreemptionNotice()):
+            if progress.epoch == progress.num_epochs:  # a report waits for the controller's poll, 2 s
+                ray.train.report({"epoch": progress.epoch, **progress.metrics})
+    except OrchestratorError as error:
+        write_error(job, error)
+        raise
 
 
 def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, on_progress: OnProgress) -> None:
@@ -36,20 +48,21 @@ def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, 
 
     Raises:
         ConfigError: the global batch cannot be shared equally.
+        OrchestratorError: what a worker raised.
         ArtifactError: the workers failed more often than `max_failures`.
     """
-    if job.training.batch_size % workers.num_workers:
-        raise ConfigError(
-            f"training.batch_size {job.training.batch_size} on {workers.num_workers} workers",
-            expected="a global batch that the workers share equally",
-        )
+    check_shares(job, workers)
+    forget_error(job)
     use_gpu = workers.num_gpus_per_worker > 0
     resources = {"CPU": workers.num_cpus_per_worker, **({"GPU": workers.num_gpus_per_worker} if use_gpu else {})}
     trainer = ray.train.torch.TorchTrainer(
         _worker,
         train_loop_config={"job": job.model_dump_json()},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers.num_workers, use_gpu=use_gpu, resources_per_worker=resources
+            num_workers=(workers.least_workers, workers.most_workers) if workers.is_elastic else workers.most_workers,
+            use_gpu=use_gpu,
+            resources_per_worker=resources,
+            elastic_resize_monitor_interval_s=workers.resize_every_s,
         ),
         run_config=ray.train.RunConfig(
             name=f"{job.run_key.replace('/', '-')}-{job.identity()[:8]}",
@@ -71,8 +84,27 @@ def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, 
     while thread.is_alive():
         thread.join(POLL_S)
         on_progress(read_progress(job))
+    if (error := read_error(job)) is not None:
+        raise error
     if failure:
         raise _explained(failure[0]) from failure[0]
+
+
+def check_shares(job: TrainingJob, workers: WorkerSettings) -> None:
+    """Refuse a global batch that some number of workers within the range cannot share equally.
+
+    Equal shares are what gathered negatives and averaged gradients need; a batch that changed with the number of
+    workers would need another learning rate.
+    """
+    batch_size = job.training.batch_size
+    sizes = range(workers.least_workers, workers.most_workers + 1)
+    if odd := [size for size in sizes if batch_size % size]:
+        raise ConfigError(
+            f"training.batch_size {batch_size} on {' or '.join(map(str, odd))} workers"
+            + (f" (execution.training.num_workers is {workers.shown})" if workers.is_elastic else ""),
+            expected="a global batch that the workers share equally, however many there are",
+            remedy=f"a multiple of {math.lcm(*sizes)} as training.batch_size, or other numbers of workers",
+        )
 
 
 def _explained(error: BaseException) -> BaseException:

@@ -1,7 +1,7 @@
 """Checkpoints of a training: whole or not there, with a checksum, found again by number, as `latest` and as `best`.
 
-Reads and writes `run.json`, `step-*.pt`, `step-*.json`, `latest.json` and `best.json` in one folder, which may be local,
-NFS or an object store. Knows nothing of what the state holds. Loads with `weights_only`.
+Reads and writes `run.json`, `step-*.pt`, `step-*.json`, `latest.json` and `best.json` in one folder: local, NFS or an
+object store. Knows nothing of what the state holds. Loads with `weights_only`.
 """
 
 import io
@@ -109,7 +109,7 @@ class Checkpoints:
             ArtifactError: the save before this one did not get to its folder.
         """
         self.wait()
-        staged = tempfile.TemporaryFile()  # noqa: SIM115: the thread closes it
+        staged = tempfile.TemporaryFile()  # noqa: SIM115 - the thread closes it
         torch.save(dict(state), staged)
         staged.flush()
         finite = {name: value for name, value in (metrics or {}).items() if math.isfinite(value)}

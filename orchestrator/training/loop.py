@@ -6,7 +6,7 @@ iterate. Reads and writes nothing; knows nothing of files, drivers or tracking.
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,6 +89,8 @@ class Trainer:
         self.batches_per_epoch = self.order.batches_per_epoch
         self.num_steps = self.batches_per_epoch * settings.epochs
         self.step_index = 0
+        self._sums: dict[str, Tensor] = {}  # of the parts of the loss over the epoch that is under way
+        self._counted: Counter[str] = Counter()
         constants = {} if teacher is None else teacher.constants(int(images.labels.max()) + 1)
         self._constants = {name: tensor.to(device) for name, tensor in constants.items()}
         check_mixing(model, settings)
@@ -107,12 +109,14 @@ class Trainer:
         Raises:
             NonFiniteLossError: naming step, parts and image ids; the parameters are left as they were.
         """
+        num_epochs = self.settings.length_at(self.step_index // self.batches_per_epoch)
+        num_steps = num_epochs * self.batches_per_epoch
         set_rates(
-            self.optimizer, self._peaks, self.settings.schedule, step=self.step_index, num_steps=self.num_steps,
-            num_epochs=self.settings.epochs, peak=self.settings.optimizer.learning_rate,
+            self.optimizer, self._peaks, self.settings.schedule, step=self.step_index, num_steps=num_steps,
+            num_epochs=num_epochs, peak=self.settings.optimizer.learning_rate,
         )  # fmt: skip
         objective, every = self.model.objective, self.settings.gradient_report_every_steps
-        objective.set_progress(self.step_index / self.num_steps)
+        objective.set_progress(self.step_index / num_steps)
         objective.keep_terms = every is not None and self.step_index % every == 0
         total, parts = self._forward(batch)
         if not bool(torch.isfinite(total)):
@@ -134,12 +138,16 @@ class Trainer:
         self.step_index += 1
         return {"loss": total.detach(), **parts}
 
-    def epochs(self) -> Iterator[Progress]:
-        """Train from where the state stands to the last epoch, yielding after each."""
+    def epochs(self, after_step: Callable[[], None] = lambda: None) -> Iterator[Progress]:
+        """Train from where the state stands to the last epoch, yielding after each.
+
+        Args:
+            after_step: called after each optimiser step; within an epoch `state` can then be kept and gone on from.
+        """
         pin = self.device.type == "cuda"
         with closing(batches_of(self._shares(), self.batch_maker, self._loading, pin=pin)) as made:
             while self.step_index < self.num_steps:
-                yield self._epoch(made)
+                yield self._epoch(made, after_step)
 
     def _shares(self) -> Iterator[tuple[order.Place, order.Indices]]:
         """This worker's share of every batch that is left, to the end of the training."""
@@ -150,13 +158,13 @@ class Trainer:
             )
             first = 0
 
-    def _epoch(self, made: Iterator[tuple[order.Place, order.Indices, dict[str, Tensor]]]) -> Progress:
+    def _epoch(
+        self, made: Iterator[tuple[order.Place, order.Indices, dict[str, Tensor]]], after_step: Callable[[], None]
+    ) -> Progress:
         epoch, first = divmod(self.step_index, self.batches_per_epoch)
         self.model.train()
         if first == 0:
             self.model.start_epoch(epoch)
-        sums: dict[str, Tensor] = {}
-        counted: Counter[str] = Counter()
         waited, started, num_images = 0.0, time.perf_counter(), 0
         for _ in range(first, self.batches_per_epoch):
             before = time.perf_counter()
@@ -164,11 +172,13 @@ class Trainer:
             batch = self._on_device(batch)
             waited += time.perf_counter() - before
             for name, value in self.step(batch, rows).items():
-                sums[name] = sums[name] + value if name in sums else value.clone()
-                counted[name] += 1
+                self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+                self._counted[name] += 1
             num_images += len(rows)
+            after_step()
         seconds = time.perf_counter() - started
-        metrics = {f"train/{name}": float(value) / counted[name] for name, value in sums.items()}
+        metrics = {f"train/{name}": float(value) / self._counted[name] for name, value in self._sums.items()}
+        self._sums, self._counted = {}, Counter()
         metrics["speed/epoch_s"] = seconds
         metrics["speed/images_per_s"] = num_images * distributed.world_size() / seconds
         metrics["speed/data_wait_fraction"] = waited / seconds
@@ -180,6 +190,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step_index,
+            "epoch_sums": dict(self._sums),
+            "epoch_counts": dict(self._counted),
             "torch_rng": torch.get_rng_state(),
             **({"cuda_rng": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}),
         }
@@ -189,6 +201,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step_index = state["step"]
+        self._sums = {name: value.to(self.device) for name, value in state["epoch_sums"].items()}
+        self._counted = Counter(state["epoch_counts"])
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and "cuda_rng" in state:  # drop path draws there
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)

@@ -14,8 +14,6 @@ import torch
 
 from orchestrator import distributed
 
-EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
-
 
 class Wish(Enum):
     """What a training is to do after a step."""
@@ -26,17 +24,6 @@ class Wish(Enum):
 
 
 Notice = Callable[[], Wish]  # asked by all workers after each step; it tells all of them the same
-
-
-class Stopped(SystemExit):
-    """A training stopped because it was told to, with its state on disk; left alone it ends the process with 75."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(EXIT_STOPPED)
-        self.told = f"stopped as told after step {step}; the same command goes on from there"
-
-    def __str__(self) -> str:
-        return self.told
 
 
 def undisturbed() -> Wish:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator import distributed
+from orchestrator.errors import Stopped
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.loop import Trainer
-from orchestrator.training.notice import Notice, Stopped, Wish
+from orchestrator.training.notice import Notice, Wish
 
 History = list[dict[str, float]]
 

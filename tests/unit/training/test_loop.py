@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from orchestrator.errors import ConfigError, NonFiniteLossError
+from orchestrator.training.assembly import build_model
 from orchestrator.training.data import load_split, load_teacher
 from orchestrator.training.loop import Trainer
 from orchestrator.training.order import Order, Place
-from orchestrator.training.run import build_model, train
+from orchestrator.training.run import train
 from tests.smoke_line import SmokeLine, drop_arrays
 
 

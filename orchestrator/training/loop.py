@@ -10,22 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from orchestrator import distributed, vocabulary
+from orchestrator import distributed
 from orchestrator.errors import NonFiniteLossError
-from orchestrator.students.networks.student import IMAGE
 from orchestrator.training import order
+from orchestrator.training.batches import BatchMaker
 from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.gradients import gradient_report
-from orchestrator.training.mixing import check_mixing, mix
-from orchestrator.training.model import MORE_VIEWS, DistillationModel
+from orchestrator.training.mixing import check_mixing
+from orchestrator.training.model import DistillationModel
 from orchestrator.training.optimizer import build_optimizer, set_rates
 from orchestrator.training.settings import TrainingSettings
-from orchestrator.training.view_settings import AugmentedViews, ViewSettings
-from orchestrator.training.views import draw_views, view_id
 
 
 @dataclass(frozen=True)
@@ -72,10 +69,11 @@ class Trainer:
         num_seen_classes: int | None = None,
         parallel: nn.Module | None = None,
     ) -> None:
-        self.model, self.settings, self.images, self.teacher = model, settings, images, teacher
+        self.model, self.settings, self.images = model, settings, images
         self.device, self._forward = device, parallel or model
-        self.image_size = image_size
-        self.num_classes = num_classes or int(images.labels.max()) + 1
+        self.batch_maker = BatchMaker(
+            images, teacher, settings, num_classes or int(images.labels.max()) + 1, image_size, distributed.rank()
+        )
         self.optimizer = build_optimizer(settings.optimizer, model)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.order = order.Order(
@@ -90,35 +88,12 @@ class Trainer:
         check_mixing(model, settings)
 
     def make_batch(self, rows: order.Indices, place: order.Place) -> dict[str, Tensor]:
-        """The batch of these images: the views that `place` shows, labels, and the teacher's rows for view 1."""
-        settings, num_kept = self.settings, self.teacher.num_views if self.teacher is not None else 0
-        view = view_id(place.pass_index, num_views=num_kept)
-        in_order, back = np.unique(rows, return_inverse=True)  # memory-mapped reads in file order, then the drawn order
-        pixels = self.images.pixels[in_order][back]
-        keys = self.images.keys[rows]
+        """The batch of these images on the device, with what the run supplies whatever the images are."""
+        return self._on_device(self.batch_maker(rows, place))
 
-        def draw(recipe: ViewSettings, number: int) -> Tensor:
-            shared = isinstance(recipe, AugmentedViews) and recipe.shared_draw
-            drawn = np.full_like(keys, place.index) if shared else keys
-            return draw_views(pixels, drawn, recipe, settings.data_seed, number, self.image_size)
-
-        batch = {IMAGE: draw(settings.views, view), vocabulary.LABEL: torch.from_numpy(self.images.labels[rows])}
-        if settings.more_views:
-            slots = enumerate(settings.more_views, start=1)
-            views = [draw(recipe, view_id(place.pass_index, slot=slot)) for slot, recipe in slots]
-            batch[MORE_VIEWS] = torch.stack(views, dim=1)
-        batch[vocabulary.IMAGE_ROW] = torch.from_numpy(np.ascontiguousarray(rows))
-        if self.teacher is not None:
-            batch |= self.teacher.inputs(rows, view, data_seed=settings.data_seed, pass_index=place.pass_index)
-        if settings.mixing is not None:
-            batch = mix(
-                batch, settings.mixing, self.num_classes, data_seed=settings.data_seed, pass_index=place.pass_index,
-                batch_index=place.index, first_pair=distributed.rank() * ((len(rows) + 1) // 2),
-            )  # fmt: skip
-        return {
-            **{name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()},
-            **self._constants,
-        }
+    def _on_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        return {**moved, **self._constants}
 
     def step(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:
         """One optimiser step; returns the detached parts of the loss, `loss` being the total.

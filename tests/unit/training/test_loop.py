@@ -79,15 +79,15 @@ def test_teacher_rows_are_those_of_the_images_in_the_batch(smoke_line: SmokeLine
     trainer = trainer_with_a_bad_row(smoke_line, tmp_path / "job", 0)
     rows = np.array([40, 7, 12])
     batch = trainer.make_batch(rows, Place(3, 0))
-    assert trainer.teacher is not None
-    assert trainer.teacher.image_vectors is not None
+    assert trainer.batch_maker.teacher is not None
+    assert trainer.batch_maker.teacher.image_vectors is not None
     assert batch["label"].tolist() == trainer.images.labels[rows].tolist()
     for position, row in enumerate(rows):
         alone = trainer.make_batch(np.array([row]), Place(3, 0))
         assert torch.equal(batch["image"][position], alone["image"][0])
-        assert np.array_equal(batch["teacher_image"][position].numpy(), trainer.teacher.image_vectors[row])
-        for source, text_id in enumerate(trainer.teacher.text_ids[row]):
-            vector = trainer.teacher.text_vectors[text_id].astype(np.float32)
+        assert np.array_equal(batch["teacher_image"][position].numpy(), trainer.batch_maker.teacher.image_vectors[row])
+        for source, text_id in enumerate(trainer.batch_maker.teacher.text_ids[row]):
+            vector = trainer.batch_maker.teacher.text_vectors[text_id].astype(np.float32)
             assert np.array_equal(batch["text"][position, source].numpy(), vector)
 
 

@@ -124,7 +124,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def prepare(settings: InputSettings) -> None:
+def start_fork_server(settings: InputSettings) -> None:
     """Start, without waiting for it, what the loader processes are forked from, where there are to be any."""
     if settings.num_loaders:
         _fork_server()

@@ -88,6 +88,11 @@ class WorkerSettings(Frozen):
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
     @property
+    def sizes(self) -> range:
+        """Every number of workers that may come."""
+        return range(self.least_workers, self.most_workers + 1)
+
+    @property
     def shown(self) -> str:
         """The number in words."""
         return f"{self.least_workers} to {self.most_workers}" if self.is_elastic else str(self.most_workers)

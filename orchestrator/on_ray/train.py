@@ -4,7 +4,6 @@ Workers write their own checkpoints into the run's folder on the storage root an
 by Ray, by the user or on other workers is one and the same thing. Knows nothing of stages.
 """
 
-import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +14,10 @@ import ray.train
 import ray.train.torch
 
 from orchestrator.config.execution import TrialSettings, WorkerSettings
-from orchestrator.errors import ArtifactError, ConfigError, OrchestratorError
+from orchestrator.errors import ArtifactError, OrchestratorError
 from orchestrator.executors.protocol import EachDone, EachProgress, OnProgress
 from orchestrator.on_ray.preemption import PreemptionNotice
+from orchestrator.training.parallel import check_workers
 from orchestrator.training.run import TrainingJob, forget_error, read_error, read_progress, train, write_error
 from orchestrator.training.tune import TuningJob, tune
 
@@ -51,7 +51,7 @@ def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, 
         OrchestratorError: what a worker raised.
         ArtifactError: the workers failed more often than `max_failures`.
     """
-    check_shares(job, workers)
+    check_workers(job.training, workers.sizes)
     forget_error(job)
     use_gpu = workers.num_gpus_per_worker > 0
     resources = {"CPU": workers.num_cpus_per_worker, **({"GPU": workers.num_gpus_per_worker} if use_gpu else {})}
@@ -88,23 +88,6 @@ def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, 
         raise error
     if failure:
         raise _explained(failure[0]) from failure[0]
-
-
-def check_shares(job: TrainingJob, workers: WorkerSettings) -> None:
-    """Refuse a global batch that some number of workers within the range cannot share equally.
-
-    Equal shares are what gathered negatives and averaged gradients need; a batch that changed with the number of
-    workers would need another learning rate.
-    """
-    batch_size = job.training.batch_size
-    sizes = range(workers.least_workers, workers.most_workers + 1)
-    if odd := [size for size in sizes if batch_size % size]:
-        raise ConfigError(
-            f"training.batch_size {batch_size} on {' or '.join(map(str, odd))} workers"
-            + (f" (execution.training.num_workers is {workers.shown})" if workers.is_elastic else ""),
-            expected="a global batch that the workers share equally, however many there are",
-            remedy=f"a multiple of {math.lcm(*sizes)} as training.batch_size, or other numbers of workers",
-        )
 
 
 def _explained(error: BaseException) -> BaseException:

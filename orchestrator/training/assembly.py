@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from orchestrator import vocabulary
+from orchestrator import distributed, vocabulary
 from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.errors import ConfigError
 from orchestrator.losses.context import LossContext
@@ -20,11 +20,13 @@ from orchestrator.losses.objective import Objective
 from orchestrator.training.data import TeacherData, load_split, load_teacher
 from orchestrator.training.judge import Judge, supply_of
 from orchestrator.training.live_texts import attach, learnt_class_text
-from orchestrator.training.loaders import prepare
+from orchestrator.training.loaders import start_fork_server
 from orchestrator.training.loop import Trainer
 from orchestrator.training.model import DistillationModel, check_inputs
 from orchestrator.training.order import Place
+from orchestrator.training.parallel import check_workers, device_of_worker, join, prepare
 from orchestrator.training.parameters import freeze
+from orchestrator.training.precision import set_gpu_products
 from orchestrator.training.student_file import context_of, save_student
 from orchestrator.training.view_settings import TeacherViews
 
@@ -56,7 +58,7 @@ class Assembled:
     def save_student(self, name: str) -> None:
         """Write the student as it is now into the run's folder."""
         class_text = None if self.learnt is None else self.learnt()
-        save_student(self.trainer.model.student, self.job, Path(self.job.folder) / name, self.dims, class_text)
+        save_student(self.trainer.student, self.job, Path(self.job.folder) / name, self.dims, class_text)
 
 
 def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
@@ -68,9 +70,11 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     Raises:
         ConfigError: losses, student and data do not fit one another.
     """
+    check_workers(job.training, [distributed.world_size()])
     torch.set_num_threads(job.training.num_threads)
-    prepare(job.loading)
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    start_fork_server(job.loading)
+    set_gpu_products(job.training)
+    device = device_of_worker()
     shards, hot_copies = Path(job.shards), Path(job.hot_copies) if job.hot_copies else None
     images, select = load_split(shards, vocabulary.SPLIT_TRAIN), load_split(shards, vocabulary.SPLIT_SELECT)
     counts = np.bincount(images.labels, minlength=job.num_classes)
@@ -85,21 +89,21 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
         seed=job.training.init_seed,
     )  # fmt: skip
     _start_from_class_texts(model, teacher, job.num_classes)
-    model = model.to(device)
+    model = prepare(model, job.training, device)
     num_seen = job.num_seen_classes or job.num_classes
     class_text: Any = teacher.constants(num_seen).get(vocabulary.CLASS_TEXT)
     if (learnt := learnt_class_text(model)) is not None:
         class_text = lambda: learnt()[:num_seen]  # noqa: E731
     trainer = Trainer(
         model, job.training, images, _read_by(model, job, teacher), device=device,
-        parallel=_joined(model, device) if parallel else None, image_size=job.image_size,
+        parallel=join(model, device) if parallel else None, image_size=job.image_size,
         num_classes=job.num_classes, num_seen_classes=job.num_seen_classes, loading=job.loading,
     )  # fmt: skip
     supplied = set(trainer.make_batch(np.arange(min(2, len(images.labels))), Place(0, 0)))
     check_inputs(model, supplied, with_views=bool(job.training.more_views))
     embeddings = Embeddings(Path(job.embeddings), hot_copies)
     supply = supply_of(model.student, select, embeddings, vocabulary.SPLIT_SELECT, job.image_size, job.text_sources)
-    judge = Judge(model.student, supply, select.labels, counts, class_text)
+    judge = Judge(trainer.student, supply, select.labels, counts, class_text)
     return Assembled(job, trainer, judge, dims, learnt)
 
 
@@ -116,10 +120,6 @@ def _read_by(model: DistillationModel, job: "TrainingJob", teacher: TeacherData)
     elif teacher.views is not None:
         _check_views(job, teacher.views)
     return teacher if reads & TEACHER_INPUTS else None
-
-
-def _joined(model: DistillationModel, device: torch.device) -> nn.Module:
-    return nn.parallel.DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
 
 def build_model(
@@ -147,7 +147,7 @@ def build_model(
         map_dim=student.map_dim,
         embedding_dim=student.embedding_dim,
         num_images=num_images,
-        batch_size=job.training.batch_size,
+        batch_size=job.training.micro_batch_size,
         num_views=1 + len(job.training.more_views),
         num_domains=num_domains,
         **sizes,

@@ -8,7 +8,7 @@ need be kept for a resume. Reads and writes nothing itself. Knows nothing of mod
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from typing import Any
@@ -55,7 +55,7 @@ class _Told:
 
 def batches_of(
     share: Share, make: BatchMaker, settings: InputSettings, *, pin: bool = False
-) -> Iterator[tuple[Place, Indices, Batch]]:
+) -> Generator[tuple[Place, Indices, Batch], None, None]:
     """The batches of these places and rows, in their order, on the CPU; made ahead by `num_loaders` processes.
 
     The processes end with the iterator, and with this process however it ends. The share is read ahead too.
@@ -124,7 +124,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def prepare(settings: InputSettings) -> None:
+def start_fork_server(settings: InputSettings) -> None:
     """Start, without waiting for it, what the loader processes are forked from, where there are to be any."""
     if settings.num_loaders:
         _fork_server()
@@ -137,5 +137,5 @@ def _fork_server() -> Any:
     return context
 
 
-def _as_it_is(batch: Batch | OrchestratorError) -> Batch | OrchestratorError:
+def _as_it_is(batch: Any) -> Any:
     return batch

@@ -18,9 +18,10 @@ def whole_file_of(array: Array) -> np.memmap[Any, Any] | None:
     """The memory-mapped array that this one is a view of, or None when it lies in memory."""
     found: Any = array
     while isinstance(found, np.ndarray):
-        if isinstance(found, np.memmap) and isinstance(found.base, mmap.mmap):
+        behind: Any = found.base
+        if isinstance(found, np.memmap) and isinstance(behind, mmap.mmap):
             return found
-        found = found.base
+        found = behind
     return None
 
 

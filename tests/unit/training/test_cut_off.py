@@ -108,12 +108,12 @@ def test_a_training_stopped_within_an_epoch_ends_in_the_same_bits_and_the_same_m
 def test_a_process_killed_at_random_moments_again_and_again_ends_in_the_same_bits(
     smoke_line: SmokeLine, tmp_path: Path, project: Path
 ) -> None:
-    overrides = {"training.epochs": 40, "training.checkpoint_every_epochs": 7}
+    overrides = {"training.epochs": 20, "training.checkpoint_every_epochs": 7}
     straight = job_of(smoke_line, tmp_path / "straight", overrides)
     killed = job_of(smoke_line, tmp_path / "killed", overrides, {"every_steps": 3, "keep": 1})
     epochs_of(straight)
     generator, checkpoints = random.Random(0), tmp_path / "killed" / "checkpoints"
-    for step in (1, 30, 80):
+    for step in (1, 24):
         with start(killed, project) as child:
             wait_for_checkpoint(checkpoints, step)
             time.sleep(generator.uniform(0, 0.1))
@@ -127,7 +127,7 @@ def test_a_process_killed_at_random_moments_again_and_again_ends_in_the_same_bit
 def test_sigterm_ends_the_step_writes_a_checkpoint_and_exits_with_a_code_of_its_own(
     smoke_line: SmokeLine, tmp_path: Path, project: Path
 ) -> None:
-    overrides = {"training.epochs": 60, "training.checkpoint_every_epochs": 60}
+    overrides = {"training.epochs": 30, "training.checkpoint_every_epochs": 30}
     straight, told = (job_of(smoke_line, tmp_path / name, overrides) for name in ("straight", "told"))
     epochs_of(straight)
     with start(told, project) as child:

@@ -76,7 +76,9 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     set_gpu_products(job.training)
     device = device_of_worker()
     shards, hot_copies = Path(job.shards), Path(job.hot_copies) if job.hot_copies else None
-    images, select = load_split(shards, vocabulary.SPLIT_TRAIN), load_split(shards, vocabulary.SPLIT_SELECT)
+    images, select = (
+        load_split(shards, split, job.loading.images) for split in (vocabulary.SPLIT_TRAIN, vocabulary.SPLIT_SELECT)
+    )
     counts = np.bincount(images.labels, minlength=job.num_classes)
     teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
     dims = teacher.dims  # of all that there is, whatever part of it the losses read

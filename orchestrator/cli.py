@@ -54,17 +54,14 @@ def _told_plainly(debug: bool) -> Iterator[None]:
 
     try:
         yield
-    except Stopped as stopped:  # has its own exit code
-        typer.secho(str(stopped), err=True)
-        raise
     except OrchestratorError as error:
         if debug:
             raise
         typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
         raise typer.Exit(EXIT_WRONG) from error
-    except KeyboardInterrupt:
-        typer.secho("interrupted; the same command continues where this one stopped", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except (KeyboardInterrupt, Stopped) as stopped:
+        typer.secho(str(stopped) or "interrupted; the same command continues where this one stopped", err=True)
+        raise typer.Exit(int(getattr(stopped, "code", EXIT_INTERRUPTED))) from None
 
 
 def _open_executor(execution: "Execution") -> "Executor":

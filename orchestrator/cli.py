@@ -184,6 +184,26 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def convert_mae(
+    checkpoint: Annotated[Path, typer.Argument(help="a torch file of the MAE or LiVT code", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="FILE.safetensors, for student.checkpoint", show_default=False)],
+    model: Annotated[str, typer.Option(help="timm's name of the ViT")] = "vit_base_patch16_224",
+    pooling: Annotated[str, typer.Option(help="avg (LiVT's fine-tuning) or token; the student's global_pool")] = "avg",
+    image_size: Annotated[int | None, typer.Option(help="side of the pre-training's images (default: timm's)")] = None,
+) -> None:
+    """Make a masked autoencoder's pre-trained encoder a checkpoint that a timm student starts from."""
+    with _told_plainly(debug=False):
+        from orchestrator.errors import ConfigError
+        from orchestrator.students.networks.mae_checkpoint import convert_mae as convert
+
+        if pooling not in ("avg", "token"):
+            raise ConfigError(f"--pooling {pooling}", expected="avg or token")
+        told = convert(checkpoint, output, model=model, pooling=pooling, image_size=image_size)
+    fresh = f", {', '.join(told.fresh)} afresh" if told.fresh else ""
+    typer.echo(f"{output}: {len(told.written)} tensors of {model}{fresh}; {len(told.left_out)} left out")
+
+
 store = typer.Typer(help="Look at teacher stores, clean them, take rows out of them.", no_args_is_help=True)
 app.add_typer(store, name="store")
 StoreArgument = Annotated[str, typer.Argument(help="a store, or a folder or URI above stores")]

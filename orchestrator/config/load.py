@@ -56,8 +56,12 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         path, sign, value = argument.partition("=")
         if not sign or not path.strip():
             wrong.append(argument)
-        else:
+            continue
+        try:
             overrides[path.strip()] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError as error:
+            why = str(getattr(error, "problem", None) or error)
+            raise ConfigError(f"override {argument}: no YAML ({why})", remedy="put texts into quotes") from error
     if wrong:
         raise ConfigError(f"overrides: {', '.join(wrong)}", expected="a.b=value, for example training.epochs=20")
     return overrides

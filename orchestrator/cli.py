@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_convert import add_convert_command
 from orchestrator.cli_jobs import add_job_commands
 
 if TYPE_CHECKING:
@@ -203,26 +204,6 @@ def verify(
 
 
 @app.command()
-def convert_mae(
-    checkpoint: Annotated[Path, typer.Argument(help="a torch file of the MAE or LiVT code", show_default=False)],
-    output: Annotated[Path, typer.Argument(help="FILE.safetensors, for student.checkpoint", show_default=False)],
-    model: Annotated[str, typer.Option(help="timm's name of the ViT")] = "vit_base_patch16_224",
-    pooling: Annotated[str, typer.Option(help="avg (LiVT's fine-tuning) or token; the student's global_pool")] = "avg",
-    image_size: Annotated[int | None, typer.Option(help="side of the pre-training's images (default: timm's)")] = None,
-) -> None:
-    """Make a masked autoencoder's pre-trained encoder a checkpoint that a timm student starts from."""
-    with _told_plainly(debug=False):
-        from orchestrator.errors import ConfigError
-        from orchestrator.students.networks.mae_checkpoint import convert_mae as convert
-
-        if pooling not in ("avg", "token"):
-            raise ConfigError(f"--pooling {pooling}", expected="avg or token")
-        told = convert(checkpoint, output, model=model, pooling=pooling, image_size=image_size)
-    fresh = f", {', '.join(told.fresh)} afresh" if told.fresh else ""
-    typer.echo(f"{output}: {len(told.written)} tensors of {model}{fresh}; {len(told.left_out)} left out")
-
-
-@app.command()
 def doctor(
     execution: ExecutionOption = DEFAULT_EXECUTION,
     settings: OverrideExecutionOption = None,
@@ -247,9 +228,8 @@ def doctor(
             if as_json:
                 typer.echo(json.dumps(vars(finding)))
                 continue
-            typer.echo(
-                f"{typer.style(f'{finding.level:8}', fg=colours[finding.level])} {finding.area:9} {finding.told}"
-            )
+            level = typer.style(f"{finding.level:8}", fg=colours[finding.level])
+            typer.echo(f"{level} {finding.area:9} {finding.told}")
             if finding.remedy:
                 typer.echo(f"{'':18} {finding.remedy}")
     if problems:
@@ -307,6 +287,7 @@ def store_export(
 
 
 add_job_commands(app, _told_plainly)
+add_convert_command(app, _told_plainly)
 
 
 def main() -> None:

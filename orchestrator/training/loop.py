@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.gradients import gradient_report
 from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.loaders import batches_of
+from orchestrator.training.memory import is_out_of_memory, num_images_that_fit, out_of_memory
 from orchestrator.training.mixing import check_mixing
 from orchestrator.training.model import DistillationModel
 from orchestrator.training.optimizer import build_optimizer, set_rates
@@ -118,7 +120,31 @@ class Trainer:
         Raises:
             NonFiniteLossError: naming step, parts and image ids; on all workers where one has met it. The parameters
                 are left as they were.
+            OutOfMemoryError: naming how many images a worker held at once, and how many fit.
         """
+        try:
+            return self._learn(batch, rows)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            said = str(error)
+        # outside the handler: what the error's traceback held is free again
+        num_images, alone = len(rows), distributed.world_size() == 1
+        fitting = num_images_that_fit(num_images, self.device, partial(self._attempt, batch) if alone else None)
+        raise out_of_memory(
+            said, self.settings, step=self.step_index, num_images=num_images, num_workers=distributed.world_size(),
+            num_fitting=fitting, tried=alone,
+        )  # fmt: skip
+
+    def _attempt(self, batch: dict[str, Tensor], num_images: int) -> None:
+        """A step on the first images of a batch, for what it takes of memory; the training ends with it."""
+        first = {name: of if name in self._constants else of[:num_images] for name, of in batch.items()}
+        self.stepper.begin()
+        total, _ = self._forward(first)
+        self.stepper.backward(total)
+        self.optimizer.step()
+
+    def _learn(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:
         num_parts = self.settings.accumulation_steps
         is_first, is_last = self._num_seen == 0, self._num_seen == num_parts - 1
         if is_first:

@@ -186,7 +186,6 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
     dims = teacher.dims  # of all that there is, whatever part of it the losses read
     num_domains = 0 if teacher.domain_vectors is None else teacher.domain_vectors.shape[1]
-    dims = teacher.dims
     model = build_model(
         job, tuple(int(n) for n in counts), dims, num_images=len(images.labels), num_domains=num_domains
     )
@@ -206,8 +205,8 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     if not reads & IMAGE_TEACHER_INPUTS:
         teacher = teacher.texts_only()
     elif job.live_teacher is not None:
-        looking = job.live_teacher.open(shards, job.training, job.image_size, images.keys)
-        teacher = replace(teacher, live=looking, hybrid=job.live_teacher.mode == "hybrid")
+        live = job.live_teacher.open(shards, job.training, job.image_size, images.keys)
+        teacher = replace(teacher, live=live, hybrid=job.live_teacher.mode == "hybrid")
     if teacher.views is not None:
         _check_views(job, teacher.views)
     trainer = Trainer(

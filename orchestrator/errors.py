@@ -38,3 +38,7 @@ class ArtifactError(OrchestratorError):
 
 class NonFiniteLossError(OrchestratorError):
     """Training met NaN or infinity; the message names step, loss parts and image ids."""
+
+
+class OutOfMemoryError(OrchestratorError):
+    """A worker cannot hold its share of the batch; the message says what fits and which settings to change."""

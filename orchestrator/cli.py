@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_convert import add_convert_command
 from orchestrator.cli_jobs import add_job_commands
 
 if TYPE_CHECKING:
@@ -227,9 +228,8 @@ def doctor(
             if as_json:
                 typer.echo(json.dumps(vars(finding)))
                 continue
-            typer.echo(
-                f"{typer.style(f'{finding.level:8}', fg=colours[finding.level])} {finding.area:9} {finding.told}"
-            )
+            level = typer.style(f"{finding.level:8}", fg=colours[finding.level])
+            typer.echo(f"{level} {finding.area:9} {finding.told}")
             if finding.remedy:
                 typer.echo(f"{'':18} {finding.remedy}")
     if problems:
@@ -287,6 +287,7 @@ def store_export(
 
 
 add_job_commands(app, _told_plainly)
+add_convert_command(app, _told_plainly)
 
 
 def main() -> None:

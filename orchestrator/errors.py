@@ -40,6 +40,10 @@ class NonFiniteLossError(OrchestratorError):
     """Training met NaN or infinity; the message names step, loss parts and image ids."""
 
 
+class OutOfMemoryError(OrchestratorError):
+    """A worker cannot hold its share of the batch; the message says what fits and which settings to change."""
+
+
 EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 
 

@@ -4,7 +4,7 @@ Reads the `shards` and `embeddings` artifacts; writes nothing. Knows nothing of 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.errors import ConfigError
 from orchestrator.losses.context import LossContext
 from orchestrator.losses.objective import Objective
-from orchestrator.training.data import TeacherData, load_split, load_teacher
+from orchestrator.training.data import SplitData, TeacherData, load_split, load_teacher
 from orchestrator.training.judge import Judge, supply_of
 from orchestrator.training.live_texts import attach, learnt_class_text
 from orchestrator.training.loaders import start_fork_server
@@ -97,7 +97,7 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     if (learnt := learnt_class_text(model)) is not None:
         class_text = lambda: learnt()[:num_seen]  # noqa: E731
     trainer = Trainer(
-        model, job.training, images, _read_by(model, job, teacher), device=device,
+        model, job.training, images, _read_by(model, job, teacher, images), device=device,
         parallel=join(model, device) if parallel else None, image_size=job.image_size,
         num_classes=job.num_classes, num_seen_classes=job.num_seen_classes, loading=job.loading,
     )  # fmt: skip
@@ -109,7 +109,9 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     return Assembled(job, trainer, judge, dims, learnt)
 
 
-def _read_by(model: DistillationModel, job: "TrainingJob", teacher: TeacherData) -> TeacherData | None:
+def _read_by(
+    model: DistillationModel, job: "TrainingJob", teacher: TeacherData, images: SplitData
+) -> TeacherData | None:
     """The part of the teacher's rows that losses and student read; None: none.
 
     Raises:
@@ -119,7 +121,10 @@ def _read_by(model: DistillationModel, job: "TrainingJob", teacher: TeacherData)
     teacher = teacher.only(reads)
     if not reads & IMAGE_TEACHER_INPUTS:
         teacher = teacher.texts_only()
-    elif teacher.views is not None:
+    elif job.live_teacher is not None:
+        live = job.live_teacher.open(Path(job.shards), job.training, job.image_size, images.keys)
+        teacher = replace(teacher, live=live, hybrid=job.live_teacher.mode == "hybrid")
+    if teacher.views is not None:
         _check_views(job, teacher.views)
     return teacher if reads & TEACHER_INPUTS else None
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.gradients import gradient_report
 from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.loaders import batches_of
+from orchestrator.training.memory import is_out_of_memory, num_images_that_fit, out_of_memory
 from orchestrator.training.mixing import check_mixing
 from orchestrator.training.model import DistillationModel
 from orchestrator.training.optimizer import build_optimizer, set_rates
@@ -101,14 +103,15 @@ class Trainer:
         self._num_seen = 0  # micro-batches since the optimiser's last step
         constants = {} if teacher is None else teacher.constants(int(images.labels.max()) + 1)
         self._constants = {name: tensor.to(device) for name, tensor in constants.items()}
-        check_mixing(model, settings)
+        check_mixing(model, settings, live=teacher is not None and teacher.live is not None and not teacher.hybrid)
 
     def make_batch(self, rows: order.Indices, place: order.Place) -> dict[str, Tensor]:
         """The batch of these images on the device, with what the run supplies whatever the images are."""
         return self._on_device(self.batch_maker(rows, place))
 
     def _on_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        complete = self.batch_maker.complete(batch)
+        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in complete.items()}
         return {**moved, **self._constants}
 
     def step(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:
@@ -120,7 +123,31 @@ class Trainer:
         Raises:
             NonFiniteLossError: naming step, parts and image ids; on all workers where one has met it. The parameters
                 are left as they were.
+            OutOfMemoryError: naming how many images a worker held at once, and how many fit.
         """
+        try:
+            return self._learn(batch, rows)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            said = str(error)
+        # outside the handler: what the error's traceback held is free again
+        num_images, alone = len(rows), distributed.world_size() == 1
+        fitting = num_images_that_fit(num_images, self.device, partial(self._attempt, batch) if alone else None)
+        raise out_of_memory(
+            said, self.settings, step=self.step_index, num_images=num_images, num_workers=distributed.world_size(),
+            num_fitting=fitting, tried=alone,
+        )  # fmt: skip
+
+    def _attempt(self, batch: dict[str, Tensor], num_images: int) -> None:
+        """A step on the first images of a batch, for what it takes of memory; the training ends with it."""
+        first = {name: of if name in self._constants else of[:num_images] for name, of in batch.items()}
+        self.stepper.begin()
+        total, _ = self._forward(first)
+        self.stepper.backward(total)
+        self.optimizer.step()
+
+    def _learn(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:
         num_parts = self.settings.accumulation_steps
         is_first, is_last = self._num_seen == 0, self._num_seen == num_parts - 1
         if is_first:

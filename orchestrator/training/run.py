@@ -23,6 +23,7 @@ from orchestrator.training.assembly import assemble
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.checkpoint_settings import CheckpointSettings
 from orchestrator.training.input_settings import InputSettings
+from orchestrator.training.live_teacher import LiveTeaching
 from orchestrator.training.live_texts import LiveTexts
 from orchestrator.training.loop import Progress
 from orchestrator.training.notice import Notice, undisturbed
@@ -54,6 +55,7 @@ class TrainingJob(Frozen):
         text_sources: names of the text sources the text loss reads, in order (Q of them).
         live_texts: what is learnt of texts.
         loading, checkpointing: how batches come to it, and when and where its state is kept; they change no result.
+        live_teacher: an image teacher that looks in the training step; None: its kept rows are read.
     """
 
     run_key: str
@@ -74,11 +76,13 @@ class TrainingJob(Frozen):
     spool: str | None = None
     loading: InputSettings = InputSettings()
     checkpointing: CheckpointSettings = CheckpointSettings()
+    live_teacher: LiveTeaching | None = None
 
     def settings(self) -> dict[str, Any]:
         """What determines the student, as plain JSON."""
         told = (self.student, self.adaptor, self.losses, self.training, self.text_sources, self.image_size)
-        return {**train_settings(*told), **self.live_texts.settings()}
+        live = self.live_teacher.settings() if self.live_teacher is not None else {}
+        return {**train_settings(*told), **self.live_texts.settings(), **live}
 
     def content(self) -> dict[str, Any]:
         """Settings and parents: what two runs are compared by."""

@@ -1,4 +1,4 @@
-"""Images per second of one core that makes batches: views of several kinds, with and without a teacher's rows, decoding.
+"""Images per second of one core that makes batches: several kinds of views, with and without teacher rows, decoding.
 
 Prints images per second of processor time (so that other jobs on the machine count less), median and best over batches
 of 64; and how long a first and a second loader process take until their first batch.

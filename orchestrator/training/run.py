@@ -23,6 +23,7 @@ from orchestrator.losses.context import LossContext
 from orchestrator.losses.objective import Objective
 from orchestrator.students import StudentSettings
 from orchestrator.students.adaptor import AdaptorSettings
+from orchestrator.teachers.encoder import EMBEDDING
 from orchestrator.tracking.spool import SpoolTracker
 from orchestrator.tracking.tracker import NullTracker, Tracker
 from orchestrator.training.checkpoint import Checkpoints
@@ -36,6 +37,8 @@ from orchestrator.training.parameters import freeze
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.student_file import STUDENT, context_of, save_student, student_name
 from orchestrator.training.view_settings import TeacherViews
+from orchestrator.training.watch import Alarms, watched_coherence
+from orchestrator.training.watch_settings import WatchSettings
 
 IMAGE_TEACHER_INPUTS = frozenset(
     {vocabulary.TEACHER_IMAGE, vocabulary.TEACHER_LOGITS, vocabulary.TEACHER_FEATURE, vocabulary.TEACHER_MAP}
@@ -64,6 +67,7 @@ class TrainingJob(Frozen):
         image_size: side of the student's views, pixels.
         text_sources: names of the text sources the text loss reads, in order (Q of them).
         live_texts: what is learnt of texts.
+        watch: what is measured on the way and when it is an alarm; determines nothing.
     """
 
     run_key: str
@@ -81,6 +85,7 @@ class TrainingJob(Frozen):
     losses: dict[str, LossSettings]
     training: TrainingSettings
     live_texts: LiveTexts = LiveTexts()
+    watch: WatchSettings = WatchSettings()
     spool: str | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -204,7 +209,10 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     check_inputs(model, supplied, with_views=bool(job.training.more_views))
     embeddings = Embeddings(Path(job.embeddings), hot_copies)
     supply = supply_of(model.student, select, embeddings, vocabulary.SPLIT_SELECT, job.image_size, job.text_sources)
-    judge = Judge(model.student, supply, select.labels, counts, class_text)
+    seen = embeddings.get(f"images/{vocabulary.SPLIT_SELECT}/{EMBEDDING}") if reads & IMAGE_TEACHER_INPUTS else None
+    of_select = None if seen is None else seen.array
+    watched = watched_coherence(model.student, supply, of_select, job.watch.coherence_images)
+    judge = Judge(model.student, supply, select.labels, counts, class_text, watched)
 
     checkpoints = Checkpoints(folder / "checkpoints", job.identity())
     history: list[dict[str, float]] = []
@@ -213,6 +221,8 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         history = state["history"]
     tracker = job.tracker() if distributed.rank() == 0 else NullTracker()
     leader = distributed.rank() == 0
+    alarms = Alarms(job.watch.alarms, tracker, job.run_key)
+    alarms.resume(history)
     if history and trainer.step_index >= trainer.num_steps:
         told = {name: value for name, value in history[-1].items() if name != "epoch"}
         yield Progress(job.training.epochs, job.training.epochs, trainer.step_index, told)
@@ -223,13 +233,15 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
             metrics |= judge()
         history.append({"epoch": float(progress.epoch), **metrics})
         tracker.log_metrics(job.run_key, metrics, progress.epoch)
+        alarms.look(history, progress.epoch)
         left = progress.num_epochs - progress.epoch
         if leader and 0 < left < job.training.keep_last_epochs:
             save_student(model.student, job, folder / student_name(progress.epoch), dims, learnt and learnt())
         if leader and (last or progress.epoch % job.training.checkpoint_every_epochs == 0):
             checkpoints.save(progress.step, {**trainer.state(), "history": history})
         if leader:
-            write_json(folder / PROGRESS, {"epoch": progress.epoch, "num_epochs": progress.num_epochs, **metrics})
+            told = {"epoch": progress.epoch, "num_epochs": progress.num_epochs, **metrics}
+            write_json(folder / PROGRESS, told | ({"alarms": len(alarms.raised)} if alarms.raised else {}))
         yield Progress(progress.epoch, progress.num_epochs, progress.step, metrics)
     result = judge()
     if leader:

@@ -108,7 +108,7 @@ def evaluate_student(
         "images": len(subjects[-1].data(vocabulary.SPLIT_REPORT).labels),
         "epochs_averaged": len(counted),
         "measures": measures,
-        "alarms": plain_alarms(_alarms(experiment, student, [metrics for metrics, _ in counted])),
+        "alarms": plain_alarms(alarms_of(experiment, student, [metrics for metrics, _ in counted])),
     }
     write_json(folder / EVALUATION, found)
     return found, {**{f"report/{name}": value for name, value in accuracies.items()}, **measures}
@@ -151,7 +151,7 @@ def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]]]:
     return metrics, {"correct": correct.tolist(), "total": total.tolist(), "train_count": trained.tolist()}
 
 
-def _alarms(experiment: Experiment, student: Plan, kept: Sequence[Mapping[str, float]]) -> list[Alarm]:
+def alarms_of(experiment: Experiment, student: Plan, kept: Sequence[Mapping[str, float]]) -> list[Alarm]:
     """The alarms of a training; `kept` are the accuracies of the students of its last epochs, in order."""
     history: list[dict[str, float]] = read_json(student.folder / HISTORY)
     for row, accuracies in zip(history[-len(kept) :], kept, strict=True):

@@ -52,6 +52,7 @@ def make_job(
         training=experiment.training,
         live_texts=live_texts(experiment, parents),
         watch=experiment.watch,
+        loading=context.execution.input,
         spool=str(tracker.spool_dir) if isinstance(tracker, SpoolTracker) else None,
     )
 

@@ -40,7 +40,9 @@ from orchestrator.training.watch_settings import WatchSettings
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 DEFAULT_OUTPUTS = ("embedding",)
-Override = str | int | float | bool | None | list[str] | dict[str, Any]  # a mapping replaces the whole setting
+Override = (
+    str | int | float | bool | None | list[str] | list[int] | list[float] | dict[str, Any]
+)  # a mapping replaces the whole setting
 
 
 class SweepReference(Frozen):

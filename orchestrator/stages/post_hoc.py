@@ -3,6 +3,7 @@
 Joins a student's outputs with `evaluation/post_hoc.py`. Reads shards. Knows nothing of training.
 """
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,7 @@ PRIOR_FLOOR = 1e-9  # prior of a class without a training image (PaCo's)
 def post_hoc(subject: "Subject") -> dict[str, float]:
     """`report/adjusted_all` and so on: z - tau log prior; `report/tau_normalised_all` and so on: the linear classifier
     with weights w / |w|^tau and no bias, tau chosen on the select split by the mean per class; with a `test_prior`
-    `report/shifted_all` and so on: logits for that prior (methods 2.1, 16.9).
+    `report/shifted_all` and so on: logits for that prior (methods 2.1, 16.9). Empty groups are left out.
     """
     settings = subject.settings
     trained = np.bincount(subject.data(v.SPLIT_TRAIN).labels, minlength=subject.num_classes)
@@ -32,8 +33,8 @@ def post_hoc(subject: "Subject") -> dict[str, float]:
     def accuracies(logits: Tensor, split: str) -> dict[str, float]:
         labels = subject.data(split).labels
         right = labels[logits.argmax(1).numpy() == labels]
-        counts = (np.bincount(rows, minlength=subject.num_classes) for rows in (right, labels))
-        return shot_accuracy(*counts, trained)
+        correct, total = (np.bincount(rows, minlength=subject.num_classes) for rows in (right, labels))
+        return shot_accuracy(correct, total, trained)
 
     logits = torch.from_numpy(subject.made(v.SPLIT_REPORT, v.STUDENT_LOGITS))
     corrected = {"adjusted": adjust_logits(logits, prior, tau=settings.post_hoc_tau)}
@@ -56,6 +57,6 @@ def post_hoc(subject: "Subject") -> dict[str, float]:
         corrected["tau_normalised"] = on_report @ tau_normalize(weight, tau=best).T
         found["report/tau_normalised_tau"] = best
     for name, one in corrected.items():
-        for group, value in accuracies(one, v.SPLIT_REPORT).items():
-            found[f"report/{name}_{group}"] = value
+        of_groups = accuracies(one, v.SPLIT_REPORT)
+        found |= {f"report/{name}_{group}": value for group, value in of_groups.items() if not math.isnan(value)}
     return found

@@ -132,6 +132,24 @@ def plan(
         plan_command(Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet))
 
 
+@app.command("write-jobs")
+def write_jobs(
+    experiment: ExperimentArgument,
+    folder: Annotated[Path, typer.Argument(help="where ARM.json goes for each arm", show_default=False)],
+    overrides: OverridesArgument = None,
+    execution: ExecutionOption = DEFAULT_EXECUTION,
+    settings: OverrideExecutionOption = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make what the arms' trainings read, and write each as a file for `torchrun -m jobs.train_worker ARM.json`."""
+    with _told_plainly(debug):
+        from orchestrator.stages.command import Request, write_jobs_command
+
+        request = Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet)
+        write_jobs_command(request, folder)
+
+
 @app.command()
 def evidence(
     experiment: ExperimentArgument,

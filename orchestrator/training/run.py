@@ -178,7 +178,9 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     set_gpu_products(job.training)
     device = device_of_worker()
     folder, shards = Path(job.folder), Path(job.shards)
-    images, select = load_split(shards, vocabulary.SPLIT_TRAIN), load_split(shards, vocabulary.SPLIT_SELECT)
+    images, select = (
+        load_split(shards, split, job.loading.images) for split in (vocabulary.SPLIT_TRAIN, vocabulary.SPLIT_SELECT)
+    )
     counts = np.bincount(images.labels, minlength=job.num_classes)
     hot_copies = Path(job.hot_copies) if job.hot_copies else None
     teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)

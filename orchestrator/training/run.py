@@ -186,10 +186,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
     dims = teacher.dims  # of all that there is, whatever part of it the losses read
     num_domains = 0 if teacher.domain_vectors is None else teacher.domain_vectors.shape[1]
-    dims = teacher.dims
-    model = build_model(
-        job, tuple(int(n) for n in counts), dims, num_images=len(images.labels), num_domains=num_domains
-    )
+    model = build_model(job, tuple(map(int, counts)), dims, num_images=len(images.labels), num_domains=num_domains)
     attach(
         model, job.live_texts, embeddings=Path(job.embeddings), num_trained=int(images.labels.max()) + 1,
         seed=job.training.init_seed,
@@ -217,8 +214,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     embeddings = Embeddings(Path(job.embeddings), hot_copies)
     supply = supply_of(model.student, select, embeddings, vocabulary.SPLIT_SELECT, job.image_size, job.text_sources)
     seen = embeddings.get(f"images/{vocabulary.SPLIT_SELECT}/{EMBEDDING}") if reads & IMAGE_TEACHER_INPUTS else None
-    of_select = None if seen is None else seen.array
-    watched = watched_coherence(trainer.student, supply, of_select, job.watch.coherence_images)
+    watched = watched_coherence(trainer.student, supply, seen and seen.array, job.watch.coherence_images)
     judge = Judge(trainer.student, supply, select.labels, counts, class_text, watched)
 
     checkpoints = Checkpoints(folder / "checkpoints", job.identity())
@@ -226,10 +222,9 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     if (state := checkpoints.latest()) is not None:
         trainer.load_state(state)
         history = state["history"]
-    tracker = job.tracker() if distributed.rank() == 0 else NullTracker()
     leader = distributed.rank() == 0
-    alarms = Alarms(job.watch.alarms, tracker, job.run_key)
-    alarms.resume(history)
+    tracker = job.tracker() if leader else NullTracker()
+    alarms = Alarms.after(history, job.watch.alarms, tracker, job.run_key)
     if history and trainer.step_index >= trainer.num_steps:
         told = {name: value for name, value in history[-1].items() if name != "epoch"}
         yield Progress(job.training.epochs, job.training.epochs, trainer.step_index, told)
@@ -247,8 +242,8 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         if leader and (last or progress.epoch % job.training.checkpoint_every_epochs == 0):
             checkpoints.save(progress.step, {**trainer.state(), "history": history})
         if leader:
-            told = {"epoch": progress.epoch, "num_epochs": progress.num_epochs, **metrics}
-            write_json(folder / PROGRESS, told | ({"alarms": len(alarms.raised)} if alarms.raised else {}))
+            told = {"num_epochs": progress.num_epochs, **metrics, **alarms.number()}
+            write_json(folder / PROGRESS, {"epoch": progress.epoch, **told})
         yield Progress(progress.epoch, progress.num_epochs, progress.step, metrics)
     result = judge()
     if leader:

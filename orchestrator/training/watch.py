@@ -7,6 +7,7 @@ and changes nothing of the training.
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -77,9 +78,14 @@ class Alarms:
     run_key: str
     raised: list[Alarm] = field(default_factory=list)
 
-    def resume(self, history: History) -> None:
-        """Know the alarms of a history that was told before."""
-        self.raised = alarms(history, self.settings)
+    @classmethod
+    def after(cls, history: History, settings: AlarmSettings, tracker: Tracker, run_key: str) -> Self:
+        """With the alarms of a history that was told before, which a resumed training begins with."""
+        return cls(settings, tracker, run_key, alarms(history, settings))
+
+    def number(self) -> dict[str, int]:
+        """`alarms`, how many there were so far, for a progress line; nothing while there was none."""
+        return {"alarms": len(self.raised)} if self.raised else {}
 
     def look(self, history: History, epoch: int) -> None:
         """Raise what the last epoch of the history gives reason for."""

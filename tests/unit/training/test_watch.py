@@ -79,13 +79,13 @@ def test_an_alarm_is_told_in_its_epoch_to_log_and_tracker_and_a_resume_does_not_
     with caplog.at_level(logging.WARNING):
         for epoch in (1, 2):
             first.look(kept[:epoch], epoch)
-        resumed = Alarms(AlarmSettings(), tracker, RUN)
-        resumed.resume(kept[:2])
+        resumed = Alarms.after(kept[:2], AlarmSettings(), tracker, RUN)
         resumed.look(kept, 3)
     assert [record.message[:31] for record in caplog.records] == ["demo/arm/a: alarm in epoch 1: t"]
     assert tracker.runs[RUN].metrics == {"alarm/filter_keeps_little": [(1, 1.0)]}
     assert tracker.runs[RUN].tags["alarm.filter_keeps_little"].startswith("epoch 1: train/a.kept_fraction is 0.100")
     assert resumed.raised == first.raised
+    assert (resumed.number(), Alarms(AlarmSettings(), tracker, RUN).number()) == ({"alarms": 1}, {})
 
 
 def test_unseen_classes_that_fall_over_the_kept_epochs_are_an_alarm_of_the_evaluation(tmp_path: Path) -> None:

@@ -191,8 +191,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         model, job.live_texts, embeddings=Path(job.embeddings), num_trained=int(images.labels.max()) + 1,
         seed=job.training.init_seed,
     )  # fmt: skip
-    objective = model.objective
-    reads = objective.required_inputs() | objective.optional_inputs() | set(model.student.reads)
+    reads = model.objective.required_inputs() | model.objective.optional_inputs() | set(model.student.reads)
     _start_from_class_texts(model, teacher, job.num_classes)
     model = prepare(model, job.training, device)
     num_seen = job.num_seen_classes or job.num_classes
@@ -214,7 +213,8 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     embeddings = Embeddings(Path(job.embeddings), hot_copies)
     supply = supply_of(model.student, select, embeddings, vocabulary.SPLIT_SELECT, job.image_size, job.text_sources)
     seen = embeddings.get(f"images/{vocabulary.SPLIT_SELECT}/{EMBEDDING}") if reads & IMAGE_TEACHER_INPUTS else None
-    watched = watched_coherence(trainer.student, supply, seen and seen.array, job.watch.coherence_images)
+    of_select = None if seen is None else seen.array
+    watched = watched_coherence(trainer.student, supply, of_select, job.watch.coherence_images)
     judge = Judge(trainer.student, supply, select.labels, counts, class_text, watched)
 
     checkpoints = Checkpoints(folder / "checkpoints", job.identity())

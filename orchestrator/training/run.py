@@ -5,6 +5,7 @@ its metrics into the spool. Knows nothing of Ray.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,13 +28,14 @@ from orchestrator.teachers.encoder import EMBEDDING
 from orchestrator.tracking.spool import SpoolTracker
 from orchestrator.tracking.tracker import NullTracker, Tracker
 from orchestrator.training.checkpoint import Checkpoints
-from orchestrator.training.data import TeacherData, load_split, load_teacher
+from orchestrator.training.data import load_split, load_teacher
 from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.judge import Judge, supply_of
+from orchestrator.training.live_teacher import LiveTeaching
 from orchestrator.training.live_texts import LiveTexts, attach, learnt_class_text
 from orchestrator.training.loaders import start_fork_server
 from orchestrator.training.loop import Progress, Trainer
-from orchestrator.training.model import DistillationModel, check_inputs
+from orchestrator.training.model import DistillationModel, check_inputs, start_from_class_texts
 from orchestrator.training.order import Place
 from orchestrator.training.parallel import check_workers, device_of_worker, join, prepare
 from orchestrator.training.parameters import freeze
@@ -73,6 +75,7 @@ class TrainingJob(Frozen):
         live_texts: what is learnt of texts.
         watch: what is measured on the way and when it is an alarm; determines nothing.
         loading: how batches come to it; changes no result.
+        live_teacher: an image teacher that looks in the training step; None: its kept rows are read.
     """
 
     run_key: str
@@ -93,11 +96,13 @@ class TrainingJob(Frozen):
     watch: WatchSettings = WatchSettings()
     spool: str | None = None
     loading: InputSettings = InputSettings()
+    live_teacher: LiveTeaching | None = None
 
     def settings(self) -> dict[str, Any]:
         """What determines the student, as plain JSON."""
         told = (self.student, self.adaptor, self.losses, self.training, self.text_sources, self.image_size)
-        return {**train_settings(*told), **self.live_texts.settings()}
+        live = self.live_teacher.settings() if self.live_teacher is not None else {}
+        return {**train_settings(*told), **self.live_texts.settings(), **live}
 
     def identity(self) -> str:
         """Fingerprint of settings and parents."""
@@ -192,7 +197,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         seed=job.training.init_seed,
     )  # fmt: skip
     reads = model.objective.required_inputs() | model.objective.optional_inputs() | set(model.student.reads)
-    _start_from_class_texts(model, teacher, job.num_classes)
+    start_from_class_texts(model, teacher.constants(job.num_classes).get(vocabulary.CLASS_TEXT))
     model = prepare(model, job.training, device)
     num_seen = job.num_seen_classes or job.num_classes
     class_text: Any = teacher.constants(num_seen).get(vocabulary.CLASS_TEXT)
@@ -201,7 +206,10 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     teacher = teacher.only(reads)
     if not reads & IMAGE_TEACHER_INPUTS:
         teacher = teacher.texts_only()
-    elif teacher.views is not None:
+    elif job.live_teacher is not None:
+        live = job.live_teacher.open(shards, job.training, job.image_size, images.keys)
+        teacher = replace(teacher, live=live, hybrid=job.live_teacher.mode == "hybrid")
+    if teacher.views is not None:
         _check_views(job, teacher.views)
     trainer = Trainer(
         model, job.training, images, teacher if reads & TEACHER_INPUTS else None, device=device,
@@ -252,19 +260,6 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         write_json(folder / RESULT, {"metrics": result, "epochs": job.training.epochs})
         tracker.log_metrics(job.run_key, result, job.training.epochs)
     distributed.barrier()
-
-
-def _start_from_class_texts(model: DistillationModel, teacher: TeacherData, num_classes: int) -> None:
-    """Give the classifier its start values, where they are to be the class texts."""
-    if getattr(model.student, "classifier_start", "random") != "class_texts":
-        return
-    class_text = teacher.constants(num_classes).get(vocabulary.CLASS_TEXT)
-    if class_text is None:
-        raise ConfigError(
-            "student.classifier.start is class_texts, and there are none",
-            remedy="set an image teacher that encodes texts too, or start: random",
-        )
-    model.student.start_from_class_texts(class_text)
 
 
 def _check_views(job: TrainingJob, kept: TeacherViews) -> None:

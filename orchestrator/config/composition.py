@@ -100,7 +100,7 @@ def blueprint(experiment: Experiment, there: set[str]) -> "DistillationModel":
     """The model of an experiment without memory for its weights; ConfigError where it cannot be built."""
     import torch
 
-    from orchestrator.training.run import build_model
+    from orchestrator.training.assembly import build_model
 
     job = _job(experiment)
     width = _joint_width(experiment)

@@ -173,18 +173,6 @@ def check_inputs(model: DistillationModel, supplied: Set[str], *, with_views: bo
         raise ConfigError("; ".join(problems), remedy="set what supplies it, or remove who reads it")
 
 
-def start_from_class_texts(model: DistillationModel, class_text: Tensor | None) -> None:
-    """Give the classifier its start values, where they are to be the class texts [C, D]."""
-    if getattr(model.student, "classifier_start", "random") != "class_texts":
-        return
-    if class_text is None:
-        raise ConfigError(
-            "student.classifier.start is class_texts, and there are none",
-            remedy="set an image teacher that encodes texts too, or start: random",
-        )
-    model.student.start_from_class_texts(class_text)
-
-
 STACKED = {v.VIEW_FEATURE: v.STUDENT_FEATURE, v.VIEW_LOGITS: v.STUDENT_LOGITS}
 
 

@@ -65,7 +65,7 @@ class Feedback:
 
 def short_metrics(
     metrics: Mapping[str, Any],
-    names: tuple[str, ...] = ("train/loss", "select/all", "select/few", "speed/data_wait_fraction"),
+    names: tuple[str, ...] = ("train/loss", "select/all", "select/few", "speed/data_wait_fraction", "alarms"),
 ) -> str:
     """A few metrics for a progress line."""
     return " ".join(f"{name.split('/')[-1]} {metrics[name]:.3g}" for name in names if name in metrics)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_jobs import add_job_commands
+
 if TYPE_CHECKING:
     from orchestrator.config.execution import Execution
     from orchestrator.executors.protocol import Executor
@@ -182,6 +184,40 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def doctor(
+    execution: ExecutionOption = DEFAULT_EXECUTION,
+    settings: OverrideExecutionOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per finding")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Look at what an execution needs: packages, storage, memory, GPUs, MLflow, Ray. Ends with 1 at a problem."""
+    with _told_plainly(debug):
+        from orchestrator.config.load import load_execution
+        from orchestrator.stages.doctor import checks, examine
+
+        sheet = load_execution(execution, settings or [])
+        wanted = checks(sheet, Path())
+        if sheet.engine == "ray":
+            from orchestrator.on_ray import doctor as ray_doctor
+
+            wanted += [("token", ray_doctor.token), ("ray", lambda: ray_doctor.cluster(sheet))]
+        problems = 0
+        colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
+        for finding in examine(wanted):
+            problems += finding.level == "problem"
+            if as_json:
+                typer.echo(json.dumps(vars(finding)))
+                continue
+            typer.echo(
+                f"{typer.style(f'{finding.level:8}', fg=colours[finding.level])} {finding.area:9} {finding.told}"
+            )
+            if finding.remedy:
+                typer.echo(f"{'':18} {finding.remedy}")
+    if problems:
+        raise typer.Exit(1)
+
+
 store = typer.Typer(help="Look at teacher stores, clean them, take rows out of them.", no_args_is_help=True)
 app.add_typer(store, name="store")
 StoreArgument = Annotated[str, typer.Argument(help="a store, or a folder or URI above stores")]
@@ -230,6 +266,9 @@ def store_export(
 
         names = [name.strip() for name in columns.split(",") if name.strip()]
         typer.echo(f"{export(one_store(folder), target, names):,} rows to {target}")
+
+
+add_job_commands(app, _told_plainly)
 
 
 def main() -> None:

@@ -20,7 +20,6 @@ VARIANTS: list[Frozen] = [
     DistSettings(negatives="per_worker"),
     AttentionTransferSettings(form="paper", power=3),
     AttentionTransferSettings(power=3, signed=True),
-    AttentionTransferSettings(pooled="teacher_feature"),
     SimilarityPreservingSettings(output="map", row_norm="l1"),
     SimilarityPreservingSettings(negatives="per_worker"),
     RelationalKDSettings(output="map", distance_weight=1, angle_weight=2),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_convert import add_convert_command
 from orchestrator.cli_jobs import add_job_commands
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback o
 @contextmanager
 def _told_plainly(debug: bool) -> Iterator[None]:
     """Errors that the user can act on become a few lines and a true exit code."""
-    from orchestrator.errors import OrchestratorError
+    from orchestrator.errors import OrchestratorError, Stopped
 
     try:
         yield
@@ -59,9 +60,9 @@ def _told_plainly(debug: bool) -> Iterator[None]:
             raise
         typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
         raise typer.Exit(EXIT_WRONG) from error
-    except KeyboardInterrupt:
-        typer.secho("interrupted; the same command continues where this one stopped", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except (KeyboardInterrupt, Stopped) as stopped:
+        typer.secho(str(stopped) or "interrupted; the same command continues where this one stopped", err=True)
+        raise typer.Exit(int(getattr(stopped, "code", EXIT_INTERRUPTED))) from None
 
 
 def _open_executor(execution: "Execution") -> "Executor":
@@ -130,6 +131,24 @@ def plan(
         from orchestrator.stages.command import Request, plan_command
 
         plan_command(Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet))
+
+
+@app.command("write-jobs")
+def write_jobs(
+    experiment: ExperimentArgument,
+    folder: Annotated[Path, typer.Argument(help="where ARM.json goes for each arm", show_default=False)],
+    overrides: OverridesArgument = None,
+    execution: ExecutionOption = DEFAULT_EXECUTION,
+    settings: OverrideExecutionOption = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make what the arms' trainings read, and write each as a file for `torchrun -m jobs.train_worker ARM.json`."""
+    with _told_plainly(debug):
+        from orchestrator.stages.command import Request, write_jobs_command
+
+        request = Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet)
+        write_jobs_command(request, folder)
 
 
 @app.command()
@@ -209,9 +228,8 @@ def doctor(
             if as_json:
                 typer.echo(json.dumps(vars(finding)))
                 continue
-            typer.echo(
-                f"{typer.style(f'{finding.level:8}', fg=colours[finding.level])} {finding.area:9} {finding.told}"
-            )
+            level = typer.style(f"{finding.level:8}", fg=colours[finding.level])
+            typer.echo(f"{level} {finding.area:9} {finding.told}")
             if finding.remedy:
                 typer.echo(f"{'':18} {finding.remedy}")
     if problems:
@@ -269,6 +287,7 @@ def store_export(
 
 
 add_job_commands(app, _told_plainly)
+add_convert_command(app, _told_plainly)
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def problems_of(experiment: Experiment) -> list[str]:
     problems = []
     for check in (
         lambda: check_inputs(model, there, with_views=bool(experiment.training.more_views)),
-        lambda: check_mixing(model, experiment.training),
+        lambda: check_mixing(model, experiment.training, live=experiment.image_teacher_mode == "live"),
         lambda: build_optimizer(experiment.training.optimizer, model),
         lambda: _check_start(experiment, model, there),
     ):
@@ -100,7 +100,7 @@ def blueprint(experiment: Experiment, there: set[str]) -> "DistillationModel":
     """The model of an experiment without memory for its weights; ConfigError where it cannot be built."""
     import torch
 
-    from orchestrator.training.run import build_model
+    from orchestrator.training.assembly import build_model
 
     job = _job(experiment)
     width = _joint_width(experiment)

@@ -1,4 +1,4 @@
-"""What a student's training reads: memory-mapped pixels, labels, and the teacher's rows joined by image.
+"""What a student's training reads: pixels (kept, or decoded when read), labels, and the teacher's rows by image.
 
 Reads the `shards` and `embeddings` artifacts. Knows nothing of how they were made.
 """
@@ -6,7 +6,7 @@ Reads the `shards` and `embeddings` artifacts. Knows nothing of how they were ma
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from orchestrator.artifacts.embeddings import TEXT_ROWS, ArraysOnDemand, Embeddi
 from orchestrator.artifacts.storage import read_table
 from orchestrator.teachers.encoder import EMBEDDING, FEATURE, LOGITS, TOKENS
 from orchestrator.training.draws import image_keys, uniform_draws
+from orchestrator.training.encoded_pixels import EncodedPixels
 from orchestrator.training.teacher_views import LiveTeacher
 from orchestrator.training.view_settings import TeacherViews
 
@@ -29,24 +30,34 @@ OUTPUT_OF = {  # what a batch may hold of the image teacher -> the output that i
     vocabulary.TEACHER_FEATURE: FEATURE,
     vocabulary.TEACHER_MAP: TOKENS,
 }
+NUM_READERS = 4  # threads that decode images for an evaluation, which no loader processes serve
 TEXT_DRAW = 1 << 20  # numbers of draws from here on choose texts; those of views are far below
 
 
 @dataclass(frozen=True)
 class SplitData:
-    """Images and labels of one split: pixels [N, S, S, 3] uint8 (memory-mapped), labels [N] int64, ids, keys [N]."""
+    """Images and labels of one split: pixels [N, S, S, 3] uint8 (mapped, or decoded when read), labels, ids, keys."""
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] | EncodedPixels
     labels: npt.NDArray[np.int64]
     image_ids: Sequence[str]
     keys: npt.NDArray[np.uint64]
 
 
-def load_split(shards: Path, split: str) -> SplitData:
-    """One split of a `shards` artifact."""
+def load_split(shards: Path, split: str, images: Literal["pixels", "encoded"] | None = None) -> SplitData:
+    """One split of a `shards` artifact.
+
+    Args:
+        images: which of the two ways to read images; None: pixels where they are kept. The bits are the same.
+    """
     rows = read_table(shards / f"{split}.parquet")
     ids = rows["image_id"].to_pylist()
-    pixels = np.load(shards / f"{split}.npy", mmap_mode="r", allow_pickle=False)
+    kept = shards / f"{split}.npy"
+    pixels: npt.NDArray[np.uint8] | EncodedPixels
+    if images == "encoded" or (images is None and not kept.is_file()):
+        pixels = EncodedPixels(shards / f"{split}.arrow", 1 if split == vocabulary.SPLIT_TRAIN else NUM_READERS)
+    else:
+        pixels = np.load(kept, mmap_mode="r", allow_pickle=False)
     return SplitData(pixels, rows["label"].to_numpy().astype(np.int64), ids, image_keys(ids))
 
 
@@ -70,7 +81,7 @@ class TeacherData:
         num_classes: of the data set; a teacher's own classifier is its class logits where it has so many classes.
         grid: rows and columns of the image teacher's tokens, where they lie on a grid.
         views: what the views are that the teacher has seen; None: it saw the images as they are.
-        live: computes the outputs of a view now, instead of reading what was kept.
+        live: looks at a view now, instead of reading what was kept; with `hybrid` only at views that were not kept.
     """
 
     text_vectors: Vectors
@@ -87,6 +98,12 @@ class TeacherData:
     num_classes: int | None = None
     views: TeacherViews | None = None
     live: LiveTeacher | None = None
+    hybrid: bool = False
+
+    def looks_at(self, view: int) -> bool:
+        """Whether the teacher looks at this view itself, so that nothing is read."""
+        kept = self.views.num_views if self.views is not None and self.hybrid else 0
+        return self.live is not None and view >= kept
 
     @property
     def num_views(self) -> int:
@@ -98,9 +115,7 @@ class TeacherData:
         return replace(self, image_vectors=None, image_outputs={}, views=None, live=None)
 
     def image_rows(self, rows: npt.NDArray[np.int64], view: int) -> Mapping[str, Vectors]:
-        """The image teacher's outputs of view `view` of these images, by name; those that a batch is made of."""
-        if self.live is not None:
-            return self.live(rows, view)
+        """The image teacher's outputs of view `view` of these images that were kept, those that a batch is made of."""
         at = rows if self.views is None else rows + view * len(self.text_ids)
         found = {} if self.image_vectors is None else {EMBEDDING: self.image_vectors[at]}
         for name in (LOGITS, FEATURE, TOKENS):
@@ -132,7 +147,8 @@ class TeacherData:
     def inputs(
         self, rows: npt.NDArray[np.int64], view: int, *, data_seed: int = 0, pass_index: int = 0
     ) -> dict[str, torch.Tensor]:
-        """The teacher's part of a batch of view `view` of these images, by vocabulary name.
+        """The teacher's part of a batch of view `view` of these images, by vocabulary name; of texts alone where the
+        image teacher is yet to look at the view (see `looks_at`).
 
         Texts that are drawn are a function of (data seed, image, pass).
         """
@@ -146,7 +162,11 @@ class TeacherData:
             text[ids < 0] = 0.0
             batch[vocabulary.TEXT] = torch.from_numpy(text)
             batch[vocabulary.TEXT_ID] = torch.from_numpy(ids)
-        outputs = self.image_rows(rows, view)
+        return batch if self.looks_at(view) else batch | self.of_outputs(self.image_rows(rows, view))
+
+    def of_outputs(self, outputs: Mapping[str, Vectors]) -> dict[str, torch.Tensor]:
+        """The image teacher's part of a batch, made of its outputs."""
+        batch: dict[str, torch.Tensor] = {}
         if EMBEDDING in outputs:
             image = torch.from_numpy(outputs[EMBEDDING].astype(np.float32))
             batch[vocabulary.TEACHER_IMAGE] = image

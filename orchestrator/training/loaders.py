@@ -88,11 +88,11 @@ def batches_of(
                 raise batch
             place, rows = told.waiting.pop(0)
             yield place, rows, batch
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise DataError(
-            f"a loader process ended: {str(error).splitlines()[0]}",
+            f"a loader process ended: {(str(error) or type(error).__name__).splitlines()[0]}",
             remedy="the same command resumes; where memory ran out, lower execution.input.num_loaders or batches_ahead",
         ) from error
 

@@ -95,7 +95,7 @@ def test_ceasing_to_iterate_ends_the_loaders(smoke_line: SmokeLine, tmp_path: Pa
     batches = batches_of(order_of(make).batches(0), make, InputSettings(num_loaders=2))
     next(batches)
     ours = _loaders_of(os.getpid())
-    assert len(ours) == 2
+    assert len(ours) >= 2
     batches.close()
     psutil.wait_procs(ours, timeout=30)
     assert not any(process.is_running() for process in ours)
@@ -125,7 +125,8 @@ def test_a_loader_that_is_killed_is_told_and_not_waited_for(smoke_line: SmokeLin
     places = list(order_of(make).batches(0)) * 200
     batches = batches_of(places, make, InputSettings(num_loaders=1, batches_ahead=1))
     next(batches)
-    _loaders_of(os.getpid())[0].kill()
+    for process in _loaders_of(os.getpid()):  # with any of an earlier test that is about to end
+        process.kill()
     with pytest.raises(ValueError, match=r"a loader process ended.*\n.*num_loaders"):
         list(batches)
 

@@ -173,6 +173,7 @@ def _unmeasurable(experiment: Experiment, model: "DistillationModel", there: set
             None if split is not None and split.shots else "dataset.ood_split with shots",
         ),
         "calibration": (classified,),
+        "post_hoc": (None if v.STUDENT_LOGITS in model.student.makes() else "student.classifier",),
         "robustness": (classified,),
         "latency": (None if model.student.reads == (IMAGE,) else "a student that reads images alone",),
     }

@@ -76,6 +76,7 @@ def make_job(
         losses=experiment.losses,
         training=experiment.training,
         live_texts=live_texts(experiment, parents),
+        watch=experiment.watch,
         loading=context.execution.input,
         checkpointing=context.execution.checkpoints,
         live_teacher=live_teacher(context, experiment),

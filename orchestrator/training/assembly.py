@@ -17,6 +17,7 @@ from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.errors import ConfigError
 from orchestrator.losses.context import LossContext
 from orchestrator.losses.objective import Objective
+from orchestrator.teachers.encoder import EMBEDDING
 from orchestrator.training.data import SplitData, TeacherData, load_split, load_teacher
 from orchestrator.training.judge import Judge, supply_of
 from orchestrator.training.live_texts import attach, learnt_class_text
@@ -29,6 +30,7 @@ from orchestrator.training.parameters import freeze
 from orchestrator.training.precision import set_gpu_products
 from orchestrator.training.student_file import context_of, save_student
 from orchestrator.training.view_settings import TeacherViews
+from orchestrator.training.watch import watched_coherence
 
 if TYPE_CHECKING:
     from orchestrator.training.run import TrainingJob
@@ -105,8 +107,16 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     check_inputs(model, supplied, with_views=bool(job.training.more_views))
     embeddings = Embeddings(Path(job.embeddings), hot_copies)
     supply = supply_of(model.student, select, embeddings, vocabulary.SPLIT_SELECT, job.image_size, job.text_sources)
-    judge = Judge(trainer.student, supply, select.labels, counts, class_text)
+    seen = embeddings.get(f"images/{vocabulary.SPLIT_SELECT}/{EMBEDDING}")
+    of_select = seen.array if seen is not None and _reads(model) & IMAGE_TEACHER_INPUTS else None
+    watched = watched_coherence(trainer.student, supply, of_select, job.watch.coherence_images)
+    judge = Judge(trainer.student, supply, select.labels, counts, class_text, watched)
     return Assembled(job, trainer, judge, dims, learnt)
+
+
+def _reads(model: DistillationModel) -> frozenset[str]:
+    """What losses and student read of a batch, by vocabulary name."""
+    return model.objective.required_inputs() | model.objective.optional_inputs() | set(model.student.reads)
 
 
 def _read_by(
@@ -117,7 +127,7 @@ def _read_by(
     Raises:
         ConfigError: the rows are of other views than this training draws.
     """
-    reads = model.objective.required_inputs() | model.objective.optional_inputs() | set(model.student.reads)
+    reads = _reads(model)
     teacher = teacher.only(reads)
     if not reads & IMAGE_TEACHER_INPUTS:
         teacher = teacher.texts_only()

@@ -30,6 +30,8 @@ from orchestrator.training.notice import Notice, undisturbed
 from orchestrator.training.saving import Saving
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.student_file import STUDENT, is_student, student_name
+from orchestrator.training.watch import Alarms
+from orchestrator.training.watch_settings import WatchSettings
 
 HISTORY, RESULT, PROGRESS, ERROR = "history.json", "result.json", "progress.json", "error.json"
 
@@ -54,6 +56,7 @@ class TrainingJob(Frozen):
         image_size: side of the student's views, pixels.
         text_sources: names of the text sources the text loss reads, in order (Q of them).
         live_texts: what is learnt of texts.
+        watch: what is measured on the way and when it is an alarm; determines nothing.
         loading, checkpointing: how batches come to it, and when and where its state is kept; they change no result.
         live_teacher: an image teacher that looks in the training step; None: its kept rows are read.
     """
@@ -73,6 +76,7 @@ class TrainingJob(Frozen):
     losses: dict[str, LossSettings]
     training: TrainingSettings
     live_texts: LiveTexts = LiveTexts()
+    watch: WatchSettings = WatchSettings()
     spool: str | None = None
     loading: InputSettings = InputSettings()
     checkpointing: CheckpointSettings = CheckpointSettings()
@@ -149,6 +153,7 @@ def train(job: TrainingJob, *, parallel: bool = False, notice: Notice = undistur
     with job.open_checkpoints() as checkpoints:
         saving = Saving(checkpoints, trainer, notice, history)
         saving.resume()
+        alarms = Alarms.after(history, job.watch.alarms, tracker, job.run_key)
         if leads:
             _remove_students_of_a_shorter_training(folder, settings)
         if history and trainer.step_index >= trainer.num_steps:
@@ -160,11 +165,13 @@ def train(job: TrainingJob, *, parallel: bool = False, notice: Notice = undistur
                 metrics |= made.judge()
             history.append({"epoch": float(epoch), **metrics})
             tracker.log_metrics(job.run_key, metrics, epoch)
+            alarms.look(history, epoch)
             if leads and 0 < settings.epochs - epoch < settings.keep_last_epochs:
                 made.save_student(student_name(epoch))
             saving.after_epoch(metrics, is_due=epoch in ends or epoch % settings.checkpoint_every_epochs == 0)
             if leads:
-                write_json(folder / PROGRESS, {"epoch": epoch, "num_epochs": settings.epochs, **metrics})
+                told = {"num_epochs": settings.epochs, **metrics, **alarms.number()}
+                write_json(folder / PROGRESS, {"epoch": epoch, **told})
             yield Progress(epoch, settings.epochs, progress.step, metrics)
             saving.stop_if_told()
         result = made.judge()

@@ -51,7 +51,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback o
 @contextmanager
 def _told_plainly(debug: bool) -> Iterator[None]:
     """Errors that the user can act on become a few lines and a true exit code."""
-    from orchestrator.errors import OrchestratorError
+    from orchestrator.errors import OrchestratorError, Stopped
 
     try:
         yield
@@ -60,9 +60,9 @@ def _told_plainly(debug: bool) -> Iterator[None]:
             raise
         typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
         raise typer.Exit(EXIT_WRONG) from error
-    except KeyboardInterrupt:
-        typer.secho("interrupted; the same command continues where this one stopped", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except (KeyboardInterrupt, Stopped) as stopped:
+        typer.secho(str(stopped) or "interrupted; the same command continues where this one stopped", err=True)
+        raise typer.Exit(int(getattr(stopped, "code", EXIT_INTERRUPTED))) from None
 
 
 def _open_executor(execution: "Execution") -> "Executor":

@@ -23,10 +23,11 @@ from orchestrator.stages.context import Context, Plan
 from orchestrator.stages.feedback import Feedback
 from orchestrator.stages.train import make_job
 from orchestrator.tracking import NullTracker, TrackingSettings
+from orchestrator.training.assembly import build_model
 from orchestrator.training.data import load_split, load_teacher
 from orchestrator.training.loop import Trainer
 from orchestrator.training.parallel import join
-from orchestrator.training.run import TrainingJob, build_model
+from orchestrator.training.run import TrainingJob
 
 PROJECT = Path(__file__).resolve().parent.parent
 SMOKE = PROJECT / "jobs" / "experiments" / "smoke.yaml"

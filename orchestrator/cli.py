@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_export import add_export_commands
+from orchestrator.cli_jobs import add_job_commands
+
 if TYPE_CHECKING:
     from orchestrator.config.execution import Execution
     from orchestrator.executors.protocol import Executor
@@ -130,6 +133,24 @@ def plan(
         plan_command(Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet))
 
 
+@app.command("write-jobs")
+def write_jobs(
+    experiment: ExperimentArgument,
+    folder: Annotated[Path, typer.Argument(help="where ARM.json goes for each arm", show_default=False)],
+    overrides: OverridesArgument = None,
+    execution: ExecutionOption = DEFAULT_EXECUTION,
+    settings: OverrideExecutionOption = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make what the arms' trainings read, and write each as a file for `torchrun -m jobs.train_worker ARM.json`."""
+    with _told_plainly(debug):
+        from orchestrator.stages.command import Request, write_jobs_command
+
+        request = Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet)
+        write_jobs_command(request, folder)
+
+
 @app.command()
 def evidence(
     experiment: ExperimentArgument,
@@ -183,72 +204,37 @@ def verify(
 
 
 @app.command()
-def export(
-    experiment: Annotated[
-        Path, typer.Argument(help="a sheet, an experiment's or arm's folder, or a student.safetensors")
-    ],
-    overrides: OverridesArgument = None,
-    arm: Annotated[str | None, typer.Option(help="default: the best one on the selection split")] = None,
-    output: Annotated[Path | None, typer.Option(help="default: EXPERIMENT/exports/ARM")] = None,
-    onnx: Annotated[bool, typer.Option("--onnx", help="also student.onnx, compared with torch in onnxruntime")] = False,
-    opset: Annotated[int, typer.Option(min=18, help="of ONNX")] = 20,
-    tolerance: Annotated[float, typer.Option(min=0, help="of ONNX outputs, relative to the greatest number")] = 1e-3,
-    int8: Annotated[str | None, typer.Option(help="static or dynamic: also student.int8.onnx")] = None,
-    speed: Annotated[bool, typer.Option(help="measure latency and size on this machine")] = True,
-    compiled: Annotated[bool, typer.Option("--compile", help="measure torch.compile too")] = False,
-    threads: Annotated[int, typer.Option(min=1, help="of the measurements")] = 1,
-    batch_sizes: Annotated[str, typer.Option(help="comma-separated, of the measurements")] = "1,64",
-    licence: Annotated[list[str] | None, typer.Option(help="MODEL=LICENCE, for the card; may be repeated")] = None,
-    register: Annotated[str | None, typer.Option(help="register it as an MLflow model of this name")] = None,
-    alias: Annotated[str | None, typer.Option(help="give the registered version this alias, as best")] = None,
+def doctor(
     execution: ExecutionOption = DEFAULT_EXECUTION,
     settings: OverrideExecutionOption = None,
-    dry_run: DryRunOption = False,
-    quiet: QuietOption = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per finding")] = False,
     debug: DebugOption = False,
 ) -> None:
-    """Export a finished student: timm weights, snippet, ONNX, int8, latency, model card, MLflow model."""
+    """Look at what an execution needs: packages, storage, memory, GPUs, MLflow, Ray. Ends with 1 at a problem."""
     with _told_plainly(debug):
-        from orchestrator.config.load import validate
-        from orchestrator.stages.command import Request
-        from orchestrator.stages.export import ExportSettings
-        from orchestrator.stages.export_command import ExportRequest, export_command
+        from orchestrator.config.load import load_execution
+        from orchestrator.stages.doctor import checks, examine
 
-        tree = {"onnx": onnx, "opset": opset, "tolerance": tolerance, "int8": int8, "speed": speed,
-                "compiled": compiled, "threads": threads, "batch_sizes": batch_sizes.split(",")}  # fmt: skip
-        request = Request(
-            experiment, overrides or [], execution, settings or [], _open_executor, dry_run, quiet=quiet
-        )  # fmt: skip
-        wanted = validate(ExportSettings, tree, "export")
-        export_command(ExportRequest(request, arm, output, wanted, licence or [], register, alias))
+        sheet = load_execution(execution, settings or [])
+        wanted = checks(sheet, Path())
+        if sheet.engine == "ray":
+            from orchestrator.on_ray import doctor as ray_doctor
 
-
-@app.command()
-def predict(
-    student: Annotated[Path, typer.Argument(help="an export, an experiment's or arm's folder, or a student's file")],
-    folder: Annotated[Path, typer.Argument(help="a folder of images, which is read with all below it")],
-    output: Annotated[Path, typer.Option(help="Parquet; bad images go beside it")] = Path("predictions.parquet"),
-    arm: Annotated[str | None, typer.Option(help="default: the best one on the selection split")] = None,
-    class_names: Annotated[
-        Path | None, typer.Option(help="new classes, for embedding students: a name a line, or NAME<tab>TEXT")
-    ] = None,
-    sentences: Annotated[Path | None, typer.Option(help="a sentence for each line of --class-names")] = None,
-    template: Annotated[str, typer.Option(help="of a new class's text")] = "a photo of a {}.",
-    text_encoder: Annotated[str | None, typer.Option(help="KIND:MODEL of the class texts, as open_clip:PATH")] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 64,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done")] = False,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Labels, scores and embeddings of a folder of images, to Parquet; a killed command goes on where it stopped."""
-    with _told_plainly(debug):
-        from orchestrator.stages.predict import PredictRequest, predict_command
-
-        predict_command(
-            PredictRequest(
-                student, folder, output, arm, class_names, sentences, template, text_encoder, batch_size, dry_run, quiet
+            wanted += [("token", ray_doctor.token), ("ray", lambda: ray_doctor.cluster(sheet))]
+        problems = 0
+        colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
+        for finding in examine(wanted):
+            problems += finding.level == "problem"
+            if as_json:
+                typer.echo(json.dumps(vars(finding)))
+                continue
+            typer.echo(
+                f"{typer.style(f'{finding.level:8}', fg=colours[finding.level])} {finding.area:9} {finding.told}"
             )
-        )
+            if finding.remedy:
+                typer.echo(f"{'':18} {finding.remedy}")
+    if problems:
+        raise typer.Exit(1)
 
 
 store = typer.Typer(help="Look at teacher stores, clean them, take rows out of them.", no_args_is_help=True)
@@ -299,6 +285,10 @@ def store_export(
 
         names = [name.strip() for name in columns.split(",") if name.strip()]
         typer.echo(f"{export(one_store(folder), target, names):,} rows to {target}")
+
+
+add_job_commands(app, _told_plainly)
+add_export_commands(app, _told_plainly, _open_executor)
 
 
 def main() -> None:

@@ -1,11 +1,15 @@
 """A tiny data set on disk of every kind, in the layout in which the real one is published."""
 
+import io
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 NUM_OF_CLASS = (6, 5, 4)  # training images of the three classes of every maker
@@ -133,6 +137,53 @@ def coco_captions(root: Path) -> dict[str, Any]:
     return {"kind": "coco_captions", "root": str(root), "instances": instances}
 
 
+def parquet(root: Path) -> dict[str, Any]:
+    """Files as a hub publishes them: structs of bytes and path, numbered labels, and their names in the metadata."""
+    names = ["tench", "goldfish", "shark"]
+    features = {"label": {"names": names, "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    for name, counts in (("train", NUM_OF_CLASS), ("validation", (1, 1, 1)), ("test", (1, 1, 1))):
+        rows = [(label, 300 * len(name) + 10 * label + i) for label, count in enumerate(counts) for i in range(count)]
+        for part in (0, 1):
+            table = pa.table(
+                {
+                    "image": [{"bytes": encoded(shade), "path": f"{shade}.png"} for _, shade in rows[part::2]],
+                    "label": pa.array([label for label, _ in rows[part::2]], pa.int64()),
+                }
+            )
+            table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+            path = root / "data" / f"{name}-{part:05d}-of-00002.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, path, row_group_size=2)
+    files = {"train": "data/train-*.parquet", "select": "data/validation-*.parquet", "report": "data/test-*.parquet"}
+    return {"kind": "parquet", "root": str(root), "files": files}
+
+
+def webdataset(root: Path) -> dict[str, Any]:
+    """Tars of samples; the label in `.cls`, of the second tar of train in `.json`."""
+    root.mkdir(parents=True, exist_ok=True)
+    counts = {"train-0": NUM_OF_CLASS, "train-1": (1, 1, 1), "val-0": (1, 1, 1), "test-0": (1, 1, 1)}
+    for number, (name, of_class) in enumerate(counts.items()):
+        with tarfile.open(root / f"{name}.tar", "w") as archive:
+            for label, count in enumerate(of_class):
+                for i in range(count):
+                    told = ("json", json.dumps({"label": label})) if name == "train-1" else ("cls", f"{label}\n")
+                    picture_bytes = encoded(1000 * number + 10 * label + i)
+                    for extension, data in (("png", picture_bytes), (told[0], told[1].encode())):
+                        member = tarfile.TarInfo(f"{label}{i:04d}.{extension}")
+                        member.size = len(data)
+                        archive.addfile(member, io.BytesIO(data))
+    shards = {"train": "train-*.tar", "select": "val-*.tar", "report": "test-*.tar"}
+    return {"kind": "webdataset", "root": str(root), "shards": shards}
+
+
+def encoded(shade: int) -> bytes:
+    """The bytes of an image that differs from those of other shades."""
+    pixels = np.random.default_rng(shade).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def shapes(root: Path) -> dict[str, Any]:
     """The embedded world, which needs no files."""
     return {"kind": "shapes", "num_classes": 6, "max_count": 6, "imbalance_ratio": 2.0,
@@ -140,5 +191,16 @@ def shapes(root: Path) -> dict[str, Any]:
 
 
 MAKERS: dict[str, Callable[[Path], dict[str, Any]]] = {
-    make.__name__: make for make in (cifar, coco_captions, image_folder, inaturalist, list_file, shapes, tiny_imagenet)
+    make.__name__: make
+    for make in (
+        cifar,
+        coco_captions,
+        image_folder,
+        inaturalist,
+        list_file,
+        parquet,
+        shapes,
+        tiny_imagenet,
+        webdataset,
+    )
 }

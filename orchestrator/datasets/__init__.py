@@ -12,8 +12,10 @@ from orchestrator.datasets.coco_captions import CocoCaptionsSettings
 from orchestrator.datasets.image_folder import ImageFolderSettings
 from orchestrator.datasets.inaturalist import INaturalistSettings
 from orchestrator.datasets.list_file import ListFileSettings
+from orchestrator.datasets.parquet import ParquetSettings
 from orchestrator.datasets.shapes import ShapesSettings
 from orchestrator.datasets.tiny_imagenet import TinyImageNetSettings
+from orchestrator.datasets.webdataset import WebDatasetSettings
 
 DatasetSettings = Annotated[
     CifarSettings
@@ -21,8 +23,10 @@ DatasetSettings = Annotated[
     | ImageFolderSettings
     | INaturalistSettings
     | ListFileSettings
+    | ParquetSettings
     | ShapesSettings
-    | TinyImageNetSettings,
+    | TinyImageNetSettings
+    | WebDatasetSettings,
     Field(discriminator="kind"),
 ]
 
@@ -33,6 +37,8 @@ __all__ = [
     "INaturalistSettings",
     "ImageFolderSettings",
     "ListFileSettings",
+    "ParquetSettings",
     "ShapesSettings",
     "TinyImageNetSettings",
+    "WebDatasetSettings",
 ]

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from orchestrator.datasets.parquet_cells import PREFIX, read_cell
 from orchestrator.errors import DataError
 from orchestrator.vocabulary import SPLITS
 
@@ -95,7 +96,14 @@ def content_hash(data: bytes) -> str:
 
 
 def read_image_bytes(path: str, offset: int, size: int) -> bytes:
-    """The `size` bytes at `offset` of the file; DataError when the file is shorter, OSError when it cannot be read."""
+    """The `size` bytes at `offset` of the file, or the cell of a Parquet file (see parquet_cells.py).
+
+    Raises:
+        DataError: the file is shorter than it was.
+        OSError: it cannot be read.
+    """
+    if path.startswith(PREFIX):
+        return read_cell(path, offset)
     with Path(path).open("rb") as file:
         file.seek(offset)
         data = file.read(size)

@@ -4,7 +4,7 @@ Reads nothing itself (pixels may be memory-mapped). Knows nothing of training.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,18 @@ Rows = npt.NDArray[np.int64]
 Supply = Callable[[Rows], Mapping[str, Tensor]]  # rows of a split -> what a student reads of them, by batch name
 
 
-def images_of(pixels: npt.NDArray[np.uint8], image_size: int | None = None) -> Supply:
+class Frames(Protocol):
+    """Pixels [N, R, R, 3] that are read by rows: an array, memory-mapped or not, or images decoded when asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[N, R, R, 3]."""
+
+    def __getitem__(self, rows: Any, /) -> npt.NDArray[np.uint8]:
+        """The frames of these rows."""
+
+
+def images_of(pixels: Frames, image_size: int | None = None) -> Supply:
     """A split's images as a student's input: the centre [image_size, image_size] of pixels [N, R, R, 3]."""
     side = pixels.shape[1]
     size = image_size or side

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.evaluation.corruptions import CORRUPTIONS, SEVERITIES, Pixels, corrupt
+from orchestrator.evaluation.predict import Frames
 
 Predict = Callable[[Pixels], npt.NDArray[np.integer]]  # [n, S, S, 3] uint8 -> [n] classes
 
 
 def robustness(
     predict: Predict,
-    pixels: Pixels,
+    pixels: Frames,
     label: npt.NDArray[np.integer],
     image_ids: Sequence[str],
     *,
@@ -37,7 +38,7 @@ def robustness(
         `clean_acc`; `KIND_S_acc` for each kind and severity S; `KIND_acc`, the mean over severities;
         `mean_corruption_acc`, the mean of those over kinds; `corruption_drop` = clean - mean.
     """
-    assert len(pixels) == len(label) == len(image_ids) > 0
+    assert pixels.shape[0] == len(label) == len(image_ids) > 0
     assert kinds
     assert severities
 

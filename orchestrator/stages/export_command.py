@@ -71,9 +71,8 @@ def export_command(asked: ExportRequest) -> None:
         settings, root = tracking
         wanted = RegisteredName(asked.register, asked.alias)
         key = "" if source.home is None else f"{source.home.name}/arm/{source.arm}"
-        version, is_new = register(
-            resolve_uri(settings, root), output, wanted, run_key=key, export=manifest.fingerprint
-        )
+        uri = resolve_uri(settings, root)
+        version, is_new = register(uri, output, wanted, run_key=key, export=manifest.fingerprint)
         word = "registered as" if is_new else "was registered as"
         feedback.event("export", f"{word} models:/{asked.register}/{version} in {uri}")
     feedback.console.print(f"export: {output}", markup=False)

@@ -1,4 +1,4 @@
-"""What a student's training reads: memory-mapped pixels, labels, and the teacher's rows joined by image.
+"""What a student's training reads: pixels (kept, or decoded when read), labels, and the teacher's rows by image.
 
 Reads the `shards` and `embeddings` artifacts. Knows nothing of how they were made.
 """
@@ -6,7 +6,7 @@ Reads the `shards` and `embeddings` artifacts. Knows nothing of how they were ma
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from orchestrator.artifacts.embeddings import TEXT_ROWS, ArraysOnDemand, Embeddi
 from orchestrator.artifacts.storage import read_table
 from orchestrator.teachers.encoder import EMBEDDING, FEATURE, LOGITS, TOKENS
 from orchestrator.training.draws import image_keys, uniform_draws
+from orchestrator.training.encoded_pixels import EncodedPixels
 from orchestrator.training.teacher_views import LiveTeacher
 from orchestrator.training.view_settings import TeacherViews
 
@@ -29,24 +30,34 @@ OUTPUT_OF = {  # what a batch may hold of the image teacher -> the output that i
     vocabulary.TEACHER_FEATURE: FEATURE,
     vocabulary.TEACHER_MAP: TOKENS,
 }
+NUM_READERS = 4  # threads that decode images for an evaluation, which no loader processes serve
 TEXT_DRAW = 1 << 20  # numbers of draws from here on choose texts; those of views are far below
 
 
 @dataclass(frozen=True)
 class SplitData:
-    """Images and labels of one split: pixels [N, S, S, 3] uint8 (memory-mapped), labels [N] int64, ids, keys [N]."""
+    """Images and labels of one split: pixels [N, S, S, 3] uint8 (mapped, or decoded when read), labels, ids, keys."""
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: npt.NDArray[np.uint8] | EncodedPixels
     labels: npt.NDArray[np.int64]
     image_ids: Sequence[str]
     keys: npt.NDArray[np.uint64]
 
 
-def load_split(shards: Path, split: str) -> SplitData:
-    """One split of a `shards` artifact."""
+def load_split(shards: Path, split: str, images: Literal["pixels", "encoded"] | None = None) -> SplitData:
+    """One split of a `shards` artifact.
+
+    Args:
+        images: which of the two ways to read images; None: pixels where they are kept. The bits are the same.
+    """
     rows = read_table(shards / f"{split}.parquet")
     ids = rows["image_id"].to_pylist()
-    pixels = np.load(shards / f"{split}.npy", mmap_mode="r", allow_pickle=False)
+    kept = shards / f"{split}.npy"
+    pixels: npt.NDArray[np.uint8] | EncodedPixels
+    if images == "encoded" or (images is None and not kept.is_file()):
+        pixels = EncodedPixels(shards / f"{split}.arrow", 1 if split == vocabulary.SPLIT_TRAIN else NUM_READERS)
+    else:
+        pixels = np.load(kept, mmap_mode="r", allow_pickle=False)
     return SplitData(pixels, rows["label"].to_numpy().astype(np.int64), ids, image_keys(ids))
 
 

@@ -6,26 +6,30 @@ iterate. Reads and writes nothing; knows nothing of files, drivers or tracking.
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
-from orchestrator import distributed, vocabulary
+from orchestrator import distributed
 from orchestrator.errors import NonFiniteLossError
-from orchestrator.students.networks.student import IMAGE
+from orchestrator.students.networks.student import Student
 from orchestrator.training import order
+from orchestrator.training.average import StudentAverage
+from orchestrator.training.batches import BatchMaker
 from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.gradients import gradient_report
-from orchestrator.training.mixing import check_mixing, mix
-from orchestrator.training.model import MORE_VIEWS, DistillationModel
+from orchestrator.training.input_settings import InputSettings
+from orchestrator.training.loaders import batches_of
+from orchestrator.training.mixing import check_mixing
+from orchestrator.training.model import DistillationModel
 from orchestrator.training.optimizer import build_optimizer, set_rates
+from orchestrator.training.precision import AUTOCAST_DTYPE, Stepper
 from orchestrator.training.settings import TrainingSettings
-from orchestrator.training.view_settings import AugmentedViews, ViewSettings
-from orchestrator.training.views import draw_views, view_id
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Trainer:
         num_classes: of the classifier and of mixed targets; None: one more than the largest label.
         num_seen_classes: labels from here on are those of unseen classes, the support of few-shot training.
         parallel: the DDP wrapper around `model`, or None in one process.
+        loading: how many processes make batches ahead of the steps.
     """
 
     def __init__(
@@ -70,122 +75,153 @@ class Trainer:
         image_size: int | None = None,
         num_classes: int | None = None,
         num_seen_classes: int | None = None,
-        parallel: nn.Module | None = None,
+        parallel: DistributedDataParallel | None = None,
+        loading: InputSettings | None = None,
     ) -> None:
-        self.model, self.settings, self.images, self.teacher = model, settings, images, teacher
-        self.device, self._forward = device, parallel or model
-        self.image_size = image_size
-        self.num_classes = num_classes or int(images.labels.max()) + 1
+        self.model, self.settings, self.images = model, settings, images
+        self.device, self._parallel, self._forward = device, parallel, parallel or model
+        self._loading = loading or InputSettings()
+        self.batch_maker = BatchMaker(
+            images, teacher, settings, num_classes or int(images.labels.max()) + 1, image_size
+        )
         self.optimizer = build_optimizer(settings.optimizer, model)
+        self.stepper = Stepper(self.optimizer, model, settings.precision, device, settings.gradient_clip_norm)
+        model.autocast_dtype = AUTOCAST_DTYPE[settings.precision]
+        self.average = None if settings.ema is None else StudentAverage(model.student, settings.ema)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.order = order.Order(
             images.labels, settings.batch_size, settings.data_seed, settings.sampler, settings.passes_per_epoch,
-            num_seen_classes,
+            num_seen_classes, settings.accumulation_steps,
         )  # fmt: skip
         self.batches_per_epoch = self.order.batches_per_epoch
         self.num_steps = self.batches_per_epoch * settings.epochs
         self.step_index = 0
+        self._num_seen = 0  # micro-batches since the optimiser's last step
         constants = {} if teacher is None else teacher.constants(int(images.labels.max()) + 1)
         self._constants = {name: tensor.to(device) for name, tensor in constants.items()}
         check_mixing(model, settings)
 
     def make_batch(self, rows: order.Indices, place: order.Place) -> dict[str, Tensor]:
-        """The batch of these images: the views that `place` shows, labels, and the teacher's rows for view 1."""
-        settings, num_kept = self.settings, self.teacher.num_views if self.teacher is not None else 0
-        view = view_id(place.pass_index, num_views=num_kept)
-        in_order, back = np.unique(rows, return_inverse=True)  # memory-mapped reads in file order, then the drawn order
-        pixels = self.images.pixels[in_order][back]
-        keys = self.images.keys[rows]
+        """The batch of these images on the device, with what the run supplies whatever the images are."""
+        return self._on_device(self.batch_maker(rows, place))
 
-        def draw(recipe: ViewSettings, number: int) -> Tensor:
-            shared = isinstance(recipe, AugmentedViews) and recipe.shared_draw
-            drawn = np.full_like(keys, place.index) if shared else keys
-            return draw_views(pixels, drawn, recipe, settings.data_seed, number, self.image_size)
-
-        batch = {IMAGE: draw(settings.views, view), vocabulary.LABEL: torch.from_numpy(self.images.labels[rows])}
-        if settings.more_views:
-            slots = enumerate(settings.more_views, start=1)
-            views = [draw(recipe, view_id(place.pass_index, slot=slot)) for slot, recipe in slots]
-            batch[MORE_VIEWS] = torch.stack(views, dim=1)
-        batch[vocabulary.IMAGE_ROW] = torch.from_numpy(np.ascontiguousarray(rows))
-        if self.teacher is not None:
-            batch |= self.teacher.inputs(rows, view, data_seed=settings.data_seed, pass_index=place.pass_index)
-        if settings.mixing is not None:
-            batch = mix(
-                batch, settings.mixing, self.num_classes, data_seed=settings.data_seed, pass_index=place.pass_index,
-                batch_index=place.index, first_pair=distributed.rank() * ((len(rows) + 1) // 2),
-            )  # fmt: skip
-        return {
-            **{name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()},
-            **self._constants,
-        }
+    def _on_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        return {**moved, **self._constants}
 
     def step(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:
-        """One optimiser step; returns the detached parts of the loss, `loss` being the total.
+        """Learn from one micro-batch; with the last of an optimiser step's micro-batches the optimiser steps.
+
+        Returns:
+            The detached parts of the loss, `loss` being the total; means over the micro-batch.
 
         Raises:
-            NonFiniteLossError: naming step, parts and image ids; the parameters are left as they were.
+            NonFiniteLossError: naming step, parts and image ids; on all workers where one has met it. The parameters
+                are left as they were.
         """
+        num_parts = self.settings.accumulation_steps
+        is_first, is_last = self._num_seen == 0, self._num_seen == num_parts - 1
+        if is_first:
+            self._begin_step()
+        self.model.begins_step = is_first
+        objective, every = self.model.objective, self.settings.gradient_report_every_steps
+        objective.keep_terms = is_first and every is not None and self.step_index % every == 0
+        with nullcontext() if is_last or self._parallel is None else self._parallel.no_sync():
+            total, parts = self._forward(batch)
+            self._refuse_non_finite(total, parts, rows)
+            if objective.keep_terms:
+                parts |= gradient_report(objective.terms, self.model.student)
+            self.stepper.backward(total / num_parts)
+        self._num_seen += 1
+        if is_last:
+            parts |= self._finish_step()
+        return {"loss": total.detach(), **parts}
+
+    def _begin_step(self) -> None:
         set_rates(
             self.optimizer, self._peaks, self.settings.schedule, step=self.step_index, num_steps=self.num_steps,
             num_epochs=self.settings.epochs, peak=self.settings.optimizer.learning_rate,
         )  # fmt: skip
-        objective, every = self.model.objective, self.settings.gradient_report_every_steps
-        objective.set_progress(self.step_index / self.num_steps)
-        objective.keep_terms = every is not None and self.step_index % every == 0
-        total, parts = self._forward(batch)
-        if not bool(torch.isfinite(total)):
-            shown = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
-            ids = ", ".join(self.images.image_ids[row] for row in rows[:8])
-            raise NonFiniteLossError(
-                f"the loss is {float(total.detach())} at step {self.step_index} ({shown}); images {ids}, ...",
-                expected="a finite loss",
-                remedy="lower training.optimizer.learning_rate, or set training.gradient_clip_norm",
-            )
-        if objective.keep_terms:
-            parts |= gradient_report(objective.terms, self.model.student)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        if self.settings.gradient_clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip_norm)
-        self.optimizer.step()
+        self.model.objective.set_progress(self.step_index / self.num_steps)
+        self.stepper.begin()
+
+    def _finish_step(self) -> dict[str, Tensor]:
+        told = self.stepper.step()
         self.model.after_step()
         self.step_index += 1
-        return {"loss": total.detach(), **parts}
+        self._num_seen = 0
+        if self.average is not None:
+            self.average.update(self.model.student, self.step_index)
+        return told
+
+    def _refuse_non_finite(self, total: Tensor, parts: Mapping[str, Tensor], rows: order.Indices) -> None:
+        """Raise on every worker what the first of them has to say, so that none waits for one that is gone."""
+        met = ~torch.isfinite(total.detach())
+        if not bool(distributed.sum_over_workers(met.float())):
+            return
+        shown = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
+        ids = ", ".join(self.images.image_ids[row] for row in rows[:8])
+        told = f"the loss is {float(total.detach())} at step {self.step_index} ({shown}); images {ids}, ..."
+        said = distributed.texts_of_workers(told if bool(met) else "")
+        raise NonFiniteLossError(
+            next(one for one in said if one),
+            expected="a finite loss",
+            remedy="lower training.optimizer.learning_rate, or set training.gradient_clip_norm",
+        )
+
+    @property
+    def student(self) -> Student:
+        """What is evaluated and saved: the student, or its moving average where the settings say so."""
+        ema = self.settings.ema
+        return self.average.student if self.average is not None and ema and ema.is_the_student else self.model.student
 
     def epochs(self) -> Iterator[Progress]:
         """Train from where the state stands to the last epoch, yielding after each."""
-        while self.step_index < self.num_steps:
-            epoch, first = divmod(self.step_index, self.batches_per_epoch)
-            self.model.train()
-            if first == 0:
-                self.model.start_epoch(epoch)
-            sums: dict[str, Tensor] = {}
-            counted: Counter[str] = Counter()
-            waited, started, num_steps, num_images = 0.0, time.perf_counter(), 0, 0
-            share = self.order.batches(
-                epoch, first=first, rank=distributed.rank(), num_workers=distributed.world_size()
+        pin = self.device.type == "cuda"
+        with closing(batches_of(self._shares(), self.batch_maker, self._loading, pin=pin)) as made:
+            while self.step_index < self.num_steps:
+                yield self._epoch(made)
+
+    def _shares(self) -> Iterator[tuple[order.Place, order.Indices]]:
+        """This worker's share of every batch that is left, to the end of the training."""
+        epoch, first = divmod(self.step_index, self.batches_per_epoch)
+        for index in range(epoch, self.settings.epochs):
+            yield from self.order.batches(
+                index, first=first, rank=distributed.rank(), num_workers=distributed.world_size()
             )
-            for place, rows in share:
-                before = time.perf_counter()
-                batch = self.make_batch(rows, place)
-                waited += time.perf_counter() - before
-                for name, value in self.step(batch, rows).items():
-                    sums[name] = sums[name] + value if name in sums else value.clone()
-                    counted[name] += 1
-                num_steps, num_images = num_steps + 1, num_images + len(rows)
-            seconds = time.perf_counter() - started
-            metrics = {f"train/{name}": float(value) / counted[name] for name, value in sums.items()}
-            metrics["speed/epoch_s"] = seconds
-            metrics["speed/images_per_s"] = num_images * distributed.world_size() / seconds
-            metrics["speed/data_wait_fraction"] = waited / seconds
-            yield Progress(epoch + 1, self.settings.epochs, self.step_index, metrics)
+            first = 0
+
+    def _epoch(self, made: Iterator[tuple[order.Place, order.Indices, dict[str, Tensor]]]) -> Progress:
+        epoch, first = divmod(self.step_index, self.batches_per_epoch)
+        self.model.train()
+        if first == 0:
+            self.model.start_epoch(epoch)
+        sums: dict[str, Tensor] = {}
+        counted: Counter[str] = Counter()
+        waited, started, num_images = 0.0, time.perf_counter(), 0
+        for _ in range((self.batches_per_epoch - first) * self.settings.accumulation_steps):
+            before = time.perf_counter()
+            _, rows, batch = next(made)
+            batch = self._on_device(batch)
+            waited += time.perf_counter() - before
+            for name, value in self.step(batch, rows).items():
+                sums[name] = sums[name] + value if name in sums else value.clone()
+                counted[name] += 1
+            num_images += len(rows)
+        seconds = time.perf_counter() - started
+        metrics = {f"train/{name}": float(value) / counted[name] for name, value in sums.items()}
+        metrics["speed/epoch_s"] = seconds
+        metrics["speed/images_per_s"] = num_images * distributed.world_size() / seconds
+        metrics["speed/data_wait_fraction"] = waited / seconds
+        return Progress(epoch + 1, self.settings.epochs, self.step_index, metrics)
 
     def state(self) -> dict[str, Any]:
         """Everything a resume needs; views and order are functions of the step, so no other random state matters."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.stepper.state(),
+            **({"average": self.average.state()} if self.average is not None else {}),
             "step": self.step_index,
             "torch_rng": torch.get_rng_state(),
             **({"cuda_rng": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}),
@@ -195,6 +231,9 @@ class Trainer:
         """Continue from `state()` of a training with the same settings."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.stepper.load_state(state["scaler"])
+        if self.average is not None:
+            self.average.load_state(state["average"])
         self.step_index = state["step"]
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and "cuda_rng" in state:  # drop path draws there

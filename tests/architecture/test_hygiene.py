@@ -21,7 +21,9 @@ SAFE_YAML_LOADERS = {"yaml.SafeLoader", "yaml.CSafeLoader"}
 
 def _files(project: Path) -> Iterator[Path]:
     for path in sorted(project.iterdir()):
-        if path.is_dir() and path.name not in SKIPPED_FOLDERS and not path.name.endswith((".egg-info", "_cache")):
+        if path.name in SKIPPED_FOLDERS:  # in a worktree .git is a file that names the checkout
+            continue
+        if path.is_dir() and not path.name.endswith((".egg-info", "_cache")):
             yield from _files(path)
         elif path.is_file() and path.suffix in TEXT_SUFFIXES:
             yield path

@@ -53,11 +53,12 @@ def test_every_file_has_what_the_student_says_or_a_reason(tmp_path: Path, images
     predict_command(request)
     found, refused = read_table(request.output), read_table(request.quarantine)
     assert found["path"].to_pylist() == [*(f"{n}.png" for n in range(5)), "below/5.png", "below/6.png"]
-    assert dict(zip(*refused.to_pydict().values(), strict=True)) == {
-        "cut.png": "cannot be decoded: OSError: unrecognized data stream contents when reading image file",
+    reasons = dict(zip(refused["path"].to_pylist(), refused["error"].to_pylist(), strict=True))
+    assert reasons.pop("cut.png").startswith("cannot be decoded: ")
+    assert reasons == {
         "empty.jpg": "the image has zero bytes",
         "note.txt": "not an image in a format known to Pillow",
-    } or refused["path"].to_pylist() == ["cut.png", "empty.jpg", "note.txt"]
+    }
     pixels = np.stack([square(Image.open(images / path).convert("RGB"), 32) for path in found["path"].to_pylist()])
     with torch.inference_mode():
         made = student(images_of(pixels)(np.arange(7))["image"])
@@ -170,9 +171,8 @@ def test_what_cannot_be_is_told_at_once(tmp_path: Path, images: Path) -> None:
 def test_new_classes_need_their_text_tower_and_each_class_once(tmp_path: Path, images: Path) -> None:
     export, _ = export_student(TinyStudentSettings.model_validate(EMBEDDING), tmp_path)
     names = tmp_path / "new.txt"
-    names.write_text("one\none\n")
+    names.write_text("one\ntwo\n")
     with pytest.raises(ConfigError, match="does not name the text tower"):
-        names.write_text("one\ntwo\n")
         predict_command(asked(export, images, class_names=names))
     names.write_text("one\none\n")
     with pytest.raises(DataError, match="'one' stands twice"):

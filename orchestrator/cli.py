@@ -228,9 +228,8 @@ def doctor(
             if as_json:
                 typer.echo(json.dumps(vars(finding)))
                 continue
-            typer.echo(
-                f"{typer.style(f'{finding.level:8}', fg=colours[finding.level])} {finding.area:9} {finding.told}"
-            )
+            level = typer.style(f"{finding.level:8}", fg=colours[finding.level])
+            typer.echo(f"{level} {finding.area:9} {finding.told}")
             if finding.remedy:
                 typer.echo(f"{'':18} {finding.remedy}")
     if problems:

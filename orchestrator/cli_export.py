@@ -100,7 +100,7 @@ def add_export_commands(
         quiet: QuietOption = False,
         debug: DebugOption = False,
     ) -> None:
-        """Labels, scores and embeddings of a folder of images, to Parquet; a killed command goes on where it stopped."""
+        """Labels, scores and embeddings of a folder of images, to Parquet; the same command goes on after a kill."""
         with told_plainly(debug):
             from orchestrator.stages.predict import PredictRequest, predict_command
 

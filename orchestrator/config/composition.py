@@ -85,7 +85,7 @@ def problems_of(experiment: Experiment) -> list[str]:
     problems = []
     for check in (
         lambda: check_inputs(model, there, with_views=bool(experiment.training.more_views)),
-        lambda: check_mixing(model, experiment.training),
+        lambda: check_mixing(model, experiment.training, live=experiment.image_teacher_mode == "live"),
         lambda: build_optimizer(experiment.training.optimizer, model),
         lambda: _check_start(experiment, model, there),
     ):

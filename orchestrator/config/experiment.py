@@ -4,7 +4,7 @@ Holds settings and what is derived from them. Reads and writes nothing.
 """
 
 import re
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -81,6 +81,11 @@ class Experiment(Frozen):
         ge=0,
         le=256,
         description="views of each training image that the image teacher sees, replayed in training; 0: no view",
+    )
+    image_teacher_mode: Literal["cached", "live", "hybrid"] = Field(
+        default="cached",
+        description="training reads the image teacher's kept rows, or the teacher looks at each view in the step; "
+        "hybrid: it looks at the views that were not kept",
     )
     teacher_tuning: TeacherTuningSettings | None = Field(
         default=None, description="make the image teacher a classifier of the data set first; null: as it is"
@@ -185,12 +190,29 @@ class Experiment(Frozen):
         named = {"training.views": self.training.views}
         named |= {f"training.more_views.{slot}": one for slot, one in enumerate(self.training.more_views)}
         shifted = [name for name, one in named.items() if one.kind == "shift" and self.stored_size != self.image_size]
-        problems = [
+        problems = [*self._unfit_teacher_mode()]
+        problems += [
             f"{name}: shifted views are as large as what they are cut of; leave frame_size null" for name in shifted
         ]
         if getattr(self.training.views, "shared_draw", False) and self.image_teacher and self.image_teacher_views:
             problems.append("training.views.shared_draw: no teacher can see such views before; image_teacher_views: 0")
         return problems
+
+    def _unfit_teacher_mode(self) -> list[str]:
+        mode, num_views = self.image_teacher_mode, self.image_teacher_views
+        if mode != "cached" and self.image_teacher is None:
+            return [f"image_teacher_mode: {mode} without an image_teacher"]
+        if mode == "live" and num_views:
+            return [
+                f"image_teacher_mode: live reads none of the {num_views} views; set image_teacher_views: 0, or hybrid"
+            ]
+        if mode == "hybrid" and not num_views:
+            return ["image_teacher_mode: hybrid with image_teacher_views: 0 keeps no view; set live, or some views"]
+        if mode != "cached" and getattr(self.training.views, "shared_draw", False):
+            return [
+                "training.views.shared_draw: a view is then no function of its image, and no teacher can look at it"
+            ]
+        return []
 
     def _nameless_classes(self) -> list[str]:
         """What would put the name of a class into a text although the data set knows no names."""

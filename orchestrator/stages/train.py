@@ -16,6 +16,7 @@ from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.feedback import short_metrics
 from orchestrator.stages.texts import class_prompts
 from orchestrator.tracking import SpoolTracker
+from orchestrator.training.live_teacher import LiveTeaching
 from orchestrator.training.live_texts import LivePrompts, LiveTexts, LiveTuning, TowerSettings
 from orchestrator.training.run import TrainingJob, read_result, train_settings
 
@@ -26,6 +27,8 @@ def plan(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[
     settings = train_settings(experiment.student, experiment.adaptor, experiment.losses, experiment.training,
                               experiment.text_sources, experiment.image_size)  # fmt: skip
     settings |= _live_settings(experiment)
+    if (live := live_teacher(context, experiment)) is not None:
+        settings |= live.settings()
     settings["num_workers"] = context.execution.training.num_workers
     return Plan("train", context.folder / "arms" / arm, settings, parents_of(parents, experiment), is_view=False)
 
@@ -52,6 +55,7 @@ def make_job(
         training=experiment.training,
         live_texts=live_texts(experiment, parents),
         loading=context.execution.input,
+        live_teacher=live_teacher(context, experiment),
         spool=str(tracker.spool_dir) if isinstance(tracker, SpoolTracker) else None,
     )
 
@@ -71,6 +75,15 @@ def live_texts(experiment: Experiment, parents: Mapping[str, Plan]) -> LiveTexts
         assert isinstance(encoder, TowerSettings)
         tuned = LiveTuning(settings=tuning, encoder=tune.portable_encoder(encoder))
     return LiveTexts(class_prompt=learnt, text_tuning=tuned)
+
+
+def live_teacher(context: Context, experiment: Experiment) -> LiveTeaching | None:
+    """The image teacher that looks in the training step, where it is to."""
+    teacher = tune.teacher_of(context)
+    if teacher is None or experiment.image_teacher_mode == "cached":
+        return None
+    encoder = tune.portable_encoder(teacher)
+    return LiveTeaching(mode=experiment.image_teacher_mode, encoder=encoder, framing=experiment.framing)
 
 
 def _live_settings(experiment: Experiment) -> dict[str, Any]:

@@ -5,6 +5,7 @@ and in whatever order. Reads memory-mapped pixels and teacher rows. Knows nothin
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,14 @@ from torch import Tensor
 from orchestrator import vocabulary
 from orchestrator.students.networks.student import IMAGE
 from orchestrator.training.data import SplitData, TeacherData
-from orchestrator.training.mixing import mix
+from orchestrator.training.mixing import mix, mix_pictures
 from orchestrator.training.model import MORE_VIEWS
 from orchestrator.training.order import Indices, Place
 from orchestrator.training.settings import TrainingSettings
-from orchestrator.training.view_settings import AugmentedViews, ViewSettings
+from orchestrator.training.view_settings import AugmentedViews, MixingSettings, ViewSettings
 from orchestrator.training.views import draw_views, view_id
+
+PICTURES = "pictures"  # in a batch that a live teacher has not yet looked at
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,11 @@ class BatchMaker:
     num_classes: int
     image_size: int | None = None
 
-    def __call__(self, rows: Indices, place: Place) -> dict[str, Tensor]:
-        """The batch of these images: the views that `place` shows, labels, and the teacher's rows for view 1."""
+    def __call__(self, rows: Indices, place: Place) -> dict[str, Any]:
+        """The batch of these images: the views that `place` shows, labels, and the teacher's rows for view 1.
+
+        Where a live teacher is to look at view 1, its pictures of it instead, as `PICTURES` (see `complete`).
+        """
         settings, num_kept = self.settings, self.teacher.num_views if self.teacher is not None else 0
         view = view_id(place.pass_index, num_views=num_kept)
         in_order, back = np.unique(rows, return_inverse=True)  # memory-mapped reads in file order, then the drawn order
@@ -52,7 +58,8 @@ class BatchMaker:
             drawn = np.full_like(keys, place.index) if shared else keys
             return draw_views(pixels, drawn, recipe, settings.data_seed, number, self.image_size)
 
-        batch = {IMAGE: draw(settings.views, view), vocabulary.LABEL: torch.from_numpy(self.images.labels[rows])}
+        batch: dict[str, Any] = {IMAGE: draw(settings.views, view)}
+        batch[vocabulary.LABEL] = torch.from_numpy(self.images.labels[rows])
         if settings.more_views:
             slots = enumerate(settings.more_views, start=1)
             views = [draw(recipe, view_id(place.pass_index, slot=slot)) for slot, recipe in slots]
@@ -60,9 +67,26 @@ class BatchMaker:
         batch[vocabulary.IMAGE_ROW] = torch.from_numpy(np.ascontiguousarray(rows))
         if self.teacher is not None:
             batch |= self.teacher.inputs(rows, view, data_seed=settings.data_seed, pass_index=place.pass_index)
-        if settings.mixing is not None:
-            batch = mix(
-                batch, settings.mixing, self.num_classes, data_seed=settings.data_seed, pass_index=place.pass_index,
-                batch_index=place.index, first_pair=place.share * ((len(rows) + 1) // 2),
-            )  # fmt: skip
-        return batch
+        if self.teacher is not None and self.teacher.looks_at(view):
+            assert self.teacher.live is not None
+            batch[PICTURES] = self.teacher.live.pictures(rows, view)
+        return batch if settings.mixing is None else self._mixed(batch, settings.mixing, place)
+
+    def _mixed(self, batch: dict[str, Any], mixing: MixingSettings, place: Place) -> dict[str, Any]:
+        num_pairs = (len(batch[vocabulary.LABEL]) + 1) // 2
+        drawn = {
+            "data_seed": self.settings.data_seed, "pass_index": place.pass_index, "batch_index": place.index,
+            "first_pair": place.share * num_pairs,
+        }  # fmt: skip
+        pictures = batch.pop(PICTURES, None)
+        mixed: dict[str, Any] = mix(batch, mixing, self.num_classes, **drawn)
+        return mixed if pictures is None else {**mixed, PICTURES: mix_pictures(pictures, mixing, **drawn)}
+
+    def complete(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The batch with what a live teacher sees in its pictures; in the process that holds the teacher."""
+        if PICTURES not in batch:
+            return batch
+        assert self.teacher is not None
+        assert self.teacher.live is not None
+        of_teacher = self.teacher.of_outputs(self.teacher.live.encode(batch[PICTURES]))
+        return {**{name: value for name, value in batch.items() if name != PICTURES}, **of_teacher}

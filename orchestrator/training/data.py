@@ -81,7 +81,7 @@ class TeacherData:
         num_classes: of the data set; a teacher's own classifier is its class logits where it has so many classes.
         grid: rows and columns of the image teacher's tokens, where they lie on a grid.
         views: what the views are that the teacher has seen; None: it saw the images as they are.
-        live: computes the outputs of a view now, instead of reading what was kept.
+        live: looks at a view now, instead of reading what was kept; with `hybrid` only at views that were not kept.
     """
 
     text_vectors: Vectors
@@ -98,6 +98,12 @@ class TeacherData:
     num_classes: int | None = None
     views: TeacherViews | None = None
     live: LiveTeacher | None = None
+    hybrid: bool = False
+
+    def looks_at(self, view: int) -> bool:
+        """Whether the teacher looks at this view itself, so that nothing is read."""
+        kept = self.views.num_views if self.views is not None and self.hybrid else 0
+        return self.live is not None and view >= kept
 
     @property
     def num_views(self) -> int:
@@ -109,9 +115,7 @@ class TeacherData:
         return replace(self, image_vectors=None, image_outputs={}, views=None, live=None)
 
     def image_rows(self, rows: npt.NDArray[np.int64], view: int) -> Mapping[str, Vectors]:
-        """The image teacher's outputs of view `view` of these images, by name; those that a batch is made of."""
-        if self.live is not None:
-            return self.live(rows, view)
+        """The image teacher's outputs of view `view` of these images that were kept, those that a batch is made of."""
         at = rows if self.views is None else rows + view * len(self.text_ids)
         found = {} if self.image_vectors is None else {EMBEDDING: self.image_vectors[at]}
         for name in (LOGITS, FEATURE, TOKENS):
@@ -143,7 +147,8 @@ class TeacherData:
     def inputs(
         self, rows: npt.NDArray[np.int64], view: int, *, data_seed: int = 0, pass_index: int = 0
     ) -> dict[str, torch.Tensor]:
-        """The teacher's part of a batch of view `view` of these images, by vocabulary name.
+        """The teacher's part of a batch of view `view` of these images, by vocabulary name; of texts alone where the
+        image teacher is yet to look at the view (see `looks_at`).
 
         Texts that are drawn are a function of (data seed, image, pass).
         """
@@ -157,7 +162,11 @@ class TeacherData:
             text[ids < 0] = 0.0
             batch[vocabulary.TEXT] = torch.from_numpy(text)
             batch[vocabulary.TEXT_ID] = torch.from_numpy(ids)
-        outputs = self.image_rows(rows, view)
+        return batch if self.looks_at(view) else batch | self.of_outputs(self.image_rows(rows, view))
+
+    def of_outputs(self, outputs: Mapping[str, Vectors]) -> dict[str, torch.Tensor]:
+        """The image teacher's part of a batch, made of its outputs."""
+        batch: dict[str, torch.Tensor] = {}
         if EMBEDDING in outputs:
             image = torch.from_numpy(outputs[EMBEDDING].astype(np.float32))
             batch[vocabulary.TEACHER_IMAGE] = image

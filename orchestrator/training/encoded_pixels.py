@@ -4,6 +4,7 @@ Reads a split's table of addresses, which the stage `shard` writes and which is 
 Knows nothing of views or batches.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -66,6 +67,11 @@ class EncodedPixels:
                 made[place] = self._frame(row)
         return made
 
+    def address(self, row: int) -> tuple[str, int, int]:
+        """(path, offset, size) of an image."""
+        path, offset, size = (self._table[name][row].as_py() for name in ("path", "offset", "size"))
+        return path, offset, size
+
     def _frame(self, row: int) -> Pixels:
         image_id, path, offset, size, expected = (self._table[name][row].as_py() for name in ADDRESS_COLUMNS)
         metadata = self._table.schema.metadata
@@ -81,3 +87,16 @@ class EncodedPixels:
                 expected="the image as it was when the index was made",
                 remedy="restore the file, or make the index again: --rehash",
             ) from error
+
+
+class Addresses(Sequence[tuple[str, int, int]]):
+    """(path, offset, size) of each image of a split."""
+
+    def __init__(self, frames: EncodedPixels) -> None:
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, row: Any) -> Any:
+        return self._frames.address(int(row))

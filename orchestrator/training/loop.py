@@ -99,14 +99,15 @@ class Trainer:
         self._num_seen = 0  # micro-batches since the optimiser's last step
         constants = {} if teacher is None else teacher.constants(int(images.labels.max()) + 1)
         self._constants = {name: tensor.to(device) for name, tensor in constants.items()}
-        check_mixing(model, settings)
+        check_mixing(model, settings, live=teacher is not None and teacher.live is not None and not teacher.hybrid)
 
     def make_batch(self, rows: order.Indices, place: order.Place) -> dict[str, Tensor]:
         """The batch of these images on the device, with what the run supplies whatever the images are."""
         return self._on_device(self.batch_maker(rows, place))
 
     def _on_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
+        complete = self.batch_maker.complete(batch)
+        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in complete.items()}
         return {**moved, **self._constants}
 
     def step(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:

@@ -5,10 +5,11 @@ Images 2k and 2k + 1 of a batch are mixed with each other, with one weight for b
 workers' shares are even. Reads and writes nothing. Knows nothing of losses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from orchestrator import vocabulary as v
@@ -19,6 +20,7 @@ from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.view_settings import MixingSettings
 
 UNMIXABLE = frozenset({v.TEACHER_IMAGE, v.TEACHER_FEATURE, v.TEACHER_MAP, v.IMAGE_ROW})  # not of the mixture
+LIVE = UNMIXABLE - {v.IMAGE_ROW}  # are of the mixture where the teacher looks at it
 _STREAM = 1 << 62  # keeps these draws apart from those of the order, which have the pass at its place in the key
 
 
@@ -63,39 +65,81 @@ def mix(
     return mixed
 
 
+def mix_pictures(
+    pictures: Sequence[Image.Image],
+    settings: MixingSettings,
+    *,
+    data_seed: int,
+    pass_index: int,
+    batch_index: int,
+    first_pair: int,
+) -> list[Image.Image]:
+    """What a live teacher sees of the images that `mix` makes: the same weights and boxes, at each picture's size."""
+    mixed = []
+    for row, picture in enumerate(pictures):
+        drawn = _draw(settings, (data_seed, batch_index, pass_index), first_pair + row // 2)
+        if drawn is None or row ^ 1 >= len(pictures):
+            mixed.append(picture)
+            continue
+        partner = pictures[row ^ 1].resize(picture.size, Image.Resampling.BICUBIC)
+        own, other = (torch.from_numpy(np.array(one)).permute(2, 0, 1).float() for one in (picture, partner))
+        seen, _ = _blend(own, other, drawn)
+        levels = seen.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0)
+        mixed.append(Image.fromarray(levels.contiguous().numpy()))
+    return mixed
+
+
+Drawn = tuple[float, tuple[float, float] | None]  # an image's own share; of cutmix, the centre of what is cut
+
+
 def _mixed_images(
     images: Tensor, partner: Tensor, pair: "np.ndarray[tuple[int], np.dtype[np.int64]]", settings: MixingSettings,
     stream: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """([N, 3, S, S], [N] float64 share of an image's own)."""
-    side = images.shape[-1]
     mixed, weight = images.clone(), torch.ones(len(images), dtype=torch.float64)
     for row in range(len(images)):
-        other = int(partner[row])
-        data_seed, batch_index, pass_index = stream
-        generator = np.random.Generator(
-            np.random.Philox(key=[data_seed, _STREAM], counter=[0, int(pair[row]), batch_index, pass_index])
-        )
-        chance, kind, centre_y, centre_x = generator.random(4)
-        cuts = settings.cutmix_alpha > 0 and (settings.mixup_alpha == 0 or kind < settings.cutmix_share)
-        alpha = settings.cutmix_alpha if cuts else settings.mixup_alpha
-        if other == row or alpha == 0 or chance >= settings.fraction:
-            continue
-        share = float(generator.beta(alpha, alpha))
-        if not cuts:
-            mixed[row] = share * images[row] + (1 - share) * images[other]
-            weight[row] = share
-            continue
-        half = side * (1 - share) ** 0.5 / 2
-        top, bottom = (round(min(max(centre_y * side + edge, 0), side)) for edge in (-half, half))
-        left, right = (round(min(max(centre_x * side + edge, 0), side)) for edge in (-half, half))
-        mixed[row, :, top:bottom, left:right] = images[other, :, top:bottom, left:right]
-        weight[row] = 1 - (bottom - top) * (right - left) / side**2
+        other, drawn = int(partner[row]), _draw(settings, stream, int(pair[row]))
+        if other != row and drawn is not None:
+            mixed[row], weight[row] = _blend(images[row], images[other], drawn)
     return mixed, weight
 
 
-def check_mixing(model: DistillationModel, settings: TrainingSettings) -> None:
+def _draw(settings: MixingSettings, stream: tuple[int, int, int], pair: int) -> Drawn | None:
+    """How a pair is mixed; None: not at all. `stream` is (data seed, batch, pass)."""
+    data_seed, batch_index, pass_index = stream
+    generator = np.random.Generator(
+        np.random.Philox(key=[data_seed, _STREAM], counter=[0, pair, batch_index, pass_index])
+    )
+    chance, kind, centre_y, centre_x = generator.random(4)
+    cuts = settings.cutmix_alpha > 0 and (settings.mixup_alpha == 0 or kind < settings.cutmix_share)
+    alpha = settings.cutmix_alpha if cuts else settings.mixup_alpha
+    if alpha == 0 or chance >= settings.fraction:
+        return None
+    return float(generator.beta(alpha, alpha)), (float(centre_y), float(centre_x)) if cuts else None
+
+
+def _blend(own: Tensor, other: Tensor, drawn: Drawn) -> tuple[Tensor, float]:
+    """The mixture of two images [3, H, W], and its own share."""
+    share, centre = drawn
+    if centre is None:
+        return share * own + (1 - share) * other, share
+    (height, width), cut = own.shape[1:], (1 - share) ** 0.5 / 2
+
+    def edges(middle: float, side: int) -> list[int]:
+        return [round(min(max(middle * side + edge, 0), side)) for edge in (-side * cut, side * cut)]
+
+    (top, bottom), (left, right) = edges(centre[0], height), edges(centre[1], width)
+    mixed = own.clone()
+    mixed[:, top:bottom, left:right] = other[:, top:bottom, left:right]
+    return mixed, 1 - (bottom - top) * (right - left) / (height * width)
+
+
+def check_mixing(model: DistillationModel, settings: TrainingSettings, *, live: bool = False) -> None:
     """Refuse losses that would take a mixed image for a whole one.
+
+    Args:
+        live: the image teacher looks at every mixed image itself.
 
     Raises:
         ConfigError: naming each such loss and why.
@@ -105,7 +149,7 @@ def check_mixing(model: DistillationModel, settings: TrainingSettings) -> None:
     problems = []
     for name, loss in model.objective.named():
         reads = {*loss.inputs(), *loss.optional_inputs()}
-        if whole := sorted(reads & UNMIXABLE):
+        if whole := sorted(reads & (UNMIXABLE - LIVE if live else UNMIXABLE)):
             problems.append(f"losses.{name} reads {', '.join(whole)}, which belong to whole images")
         if not reads & (v.FROM_STUDENT - {v.VIEW_FEATURE} if loss.skips_first_view else v.FROM_STUDENT):
             continue
@@ -118,5 +162,5 @@ def check_mixing(model: DistillationModel, settings: TrainingSettings) -> None:
     if problems:
         raise ConfigError(
             f"training.mixing is on: {'; '.join(problems)}",
-            remedy="remove training.mixing, or these losses; smooth in one place",
+            remedy="remove training.mixing, or these losses, or set image_teacher_mode: live; smooth in one place",
         )

@@ -5,6 +5,7 @@ its metrics into the spool. Knows nothing of Ray.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +30,7 @@ from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.data import TeacherData, load_split, load_teacher
 from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.judge import Judge, supply_of
+from orchestrator.training.live_teacher import LiveTeaching
 from orchestrator.training.live_texts import LiveTexts, attach, learnt_class_text
 from orchestrator.training.loaders import start_fork_server
 from orchestrator.training.loop import Progress, Trainer
@@ -69,6 +71,7 @@ class TrainingJob(Frozen):
         text_sources: names of the text sources the text loss reads, in order (Q of them).
         live_texts: what is learnt of texts.
         loading: how batches come to it; changes no result.
+        live_teacher: an image teacher that looks in the training step; None: its kept rows are read.
     """
 
     run_key: str
@@ -88,11 +91,13 @@ class TrainingJob(Frozen):
     live_texts: LiveTexts = LiveTexts()
     spool: str | None = None
     loading: InputSettings = InputSettings()
+    live_teacher: LiveTeaching | None = None
 
     def settings(self) -> dict[str, Any]:
         """What determines the student, as plain JSON."""
         told = (self.student, self.adaptor, self.losses, self.training, self.text_sources, self.image_size)
-        return {**train_settings(*told), **self.live_texts.settings()}
+        live = self.live_teacher.settings() if self.live_teacher is not None else {}
+        return {**train_settings(*told), **self.live_texts.settings(), **live}
 
     def identity(self) -> str:
         """Fingerprint of settings and parents."""
@@ -181,7 +186,6 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
     dims = teacher.dims  # of all that there is, whatever part of it the losses read
     num_domains = 0 if teacher.domain_vectors is None else teacher.domain_vectors.shape[1]
-    dims = teacher.dims
     model = build_model(
         job, tuple(int(n) for n in counts), dims, num_images=len(images.labels), num_domains=num_domains
     )
@@ -200,7 +204,10 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     teacher = teacher.only(reads)
     if not reads & IMAGE_TEACHER_INPUTS:
         teacher = teacher.texts_only()
-    elif teacher.views is not None:
+    elif job.live_teacher is not None:
+        live = job.live_teacher.open(shards, job.training, job.image_size, images.keys)
+        teacher = replace(teacher, live=live, hybrid=job.live_teacher.mode == "hybrid")
+    if teacher.views is not None:
         _check_views(job, teacher.views)
     trainer = Trainer(
         model, job.training, images, teacher if reads & TEACHER_INPUTS else None, device=device,

@@ -7,6 +7,7 @@ Knows nothing of stores or losses.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,9 @@ class LiveTeacher:
     addresses: Sequence[tuple[str, int, int]]
     keys: npt.NDArray[np.uint64]
     recipe: TeacherViews
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "encode": None}  # other processes make pictures; the training's own one encodes them
 
     def pictures(self, rows: npt.NDArray[np.int64], view: int) -> list[Image.Image]:
         """View `view` of these training images, as the teacher sees them."""

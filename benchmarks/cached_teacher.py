@@ -27,11 +27,11 @@ from orchestrator.stages.feedback import Feedback
 from orchestrator.stages.train import make_job
 from orchestrator.teachers.encoder import EMBEDDING
 from orchestrator.tracking import NullTracker, TrackingSettings
+from orchestrator.training.assembly import build_model
 from orchestrator.training.data import TeacherData, load_split, load_teacher
 from orchestrator.training.draws import image_keys
 from orchestrator.training.loop import Trainer
 from orchestrator.training.order import Place
-from orchestrator.training.run import build_model
 from orchestrator.training.teacher_views import LiveTeacher
 
 SHEET = Path(__file__).resolve().parent.parent / "jobs" / "experiments" / "evidence.yaml"

@@ -1,4 +1,4 @@
-"""The findings of the OOD paper in the embedded world: the two small sheets on several seeds, told in docs/ood.md.
+"""The findings of the OOD paper in the embedded world: the two small sheets on several seeds, told in docs/recipes.md.
 
 Each seed (it sets initial weights, order and views) trains every arm of `ood_small.yaml`, then every arm of
 `ood_few_shot_small.yaml` from those students. Finished arms are reused. Prints Markdown: means over the seeds, in

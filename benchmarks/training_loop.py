@@ -14,12 +14,13 @@ import torch
 
 from orchestrator.losses import LogitAdjustedCrossEntropySettings, TextContrastiveSettings
 from orchestrator.students import AdaptorSettings, TimmStudentSettings
+from orchestrator.training.assembly import build_model
 from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.draws import image_keys
 from orchestrator.training.loop import Trainer
 from orchestrator.training.model import IMAGE
 from orchestrator.training.order import Place
-from orchestrator.training.run import TrainingJob, build_model
+from orchestrator.training.run import TrainingJob
 from orchestrator.training.settings import TrainingSettings
 
 NUM_IMAGES, NUM_CLASSES, TEXT_DIM, STEPS, WARMUP = 2048, 48, 128, 60, 5

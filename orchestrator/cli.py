@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_convert import add_convert_command
 from orchestrator.cli_export import add_export_commands
 from orchestrator.cli_jobs import add_job_commands
 
@@ -41,9 +42,7 @@ OverrideExecutionOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="print the resolved experiment and what would be made")]
 RebuildOption = Annotated[list[str] | None, typer.Option("--rebuild", help="make this stage anew; may be repeated")]
-RehashOption = Annotated[
-    bool, typer.Option("--rehash", help="hash the images again instead of trusting their names, sizes and times")
-]
+RehashOption = Annotated[bool, typer.Option("--rehash", help="hash the images again instead of trusting their stamp")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print only the result")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
@@ -51,7 +50,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback o
 @contextmanager
 def _told_plainly(debug: bool) -> Iterator[None]:
     """Errors that the user can act on become a few lines and a true exit code."""
-    from orchestrator.errors import OrchestratorError
+    from orchestrator.errors import OrchestratorError, Stopped
 
     try:
         yield
@@ -60,9 +59,9 @@ def _told_plainly(debug: bool) -> Iterator[None]:
             raise
         typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
         raise typer.Exit(EXIT_WRONG) from error
-    except KeyboardInterrupt:
-        typer.secho("interrupted; the same command continues where this one stopped", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except (KeyboardInterrupt, Stopped) as stopped:
+        typer.secho(str(stopped) or "interrupted; the same command continues where this one stopped", err=True)
+        raise typer.Exit(int(getattr(stopped, "code", EXIT_INTERRUPTED))) from None
 
 
 def _open_executor(execution: "Execution") -> "Executor":
@@ -288,6 +287,7 @@ def store_export(
 
 add_job_commands(app, _told_plainly)
 add_export_commands(app, _told_plainly, _open_executor)
+add_convert_command(app, _told_plainly)
 
 
 def main() -> None:

@@ -44,6 +44,11 @@ def sum_over_workers(tensor: Tensor) -> Tensor:
     return total.to(tensor.device)
 
 
+def number_of_first(number: int) -> int:
+    """What worker 0 says, told to every worker."""
+    return int(sum_over_workers(torch.tensor(number if rank() == 0 else 0)))
+
+
 def texts_of_workers(text: str) -> list[str]:
     """What every worker has to say, in the order of their ranks."""
     if world_size() == 1:

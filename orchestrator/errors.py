@@ -38,3 +38,21 @@ class ArtifactError(OrchestratorError):
 
 class NonFiniteLossError(OrchestratorError):
     """Training met NaN or infinity; the message names step, loss parts and image ids."""
+
+
+class OutOfMemoryError(OrchestratorError):
+    """A worker cannot hold its share of the batch; the message says what fits and which settings to change."""
+
+
+EXIT_STOPPED = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
+
+
+class Stopped(SystemExit):
+    """A training stopped because it was told to, with its state on disk; left alone it ends the process with 75."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(EXIT_STOPPED)
+        self.told = f"stopped as told after step {step}; the same command goes on from there"
+
+    def __str__(self) -> str:
+        return self.told

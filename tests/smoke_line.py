@@ -23,9 +23,11 @@ from orchestrator.stages.context import Context, Plan
 from orchestrator.stages.feedback import Feedback
 from orchestrator.stages.train import make_job
 from orchestrator.tracking import NullTracker, TrackingSettings
+from orchestrator.training.assembly import build_model
 from orchestrator.training.data import load_split, load_teacher
 from orchestrator.training.loop import Trainer
-from orchestrator.training.run import TrainingJob, build_model
+from orchestrator.training.parallel import join
+from orchestrator.training.run import TrainingJob
 
 PROJECT = Path(__file__).resolve().parent.parent
 SMOKE = PROJECT / "jobs" / "experiments" / "smoke.yaml"
@@ -71,11 +73,12 @@ def drop_arrays(embeddings: Path, *prefixes: str) -> None:
     write_json(embeddings / HEADER, {**header, "arrays": kept})
 
 
-def trainer_of(job: TrainingJob, bad_row: int | None = None) -> Trainer:
+def trainer_of(job: TrainingJob, bad_row: int | None = None, *, parallel: bool = False) -> Trainer:
     """The trainer of a job in this process.
 
     Args:
         bad_row: of the image whose vector of the image teacher is not a number, as a damaged file would have it.
+        parallel: this process is one of a group.
     """
     images, teacher = load_split(Path(job.shards), "train"), load_teacher(Path(job.embeddings), job.text_sources)
     if bad_row is not None:
@@ -85,4 +88,6 @@ def trainer_of(job: TrainingJob, bad_row: int | None = None) -> Trainer:
         teacher = dataclasses.replace(teacher, image_vectors=vectors)
     counts = tuple(np.bincount(images.labels, minlength=job.num_classes).tolist())
     model = build_model(job, counts, teacher.dims)
-    return Trainer(model, job.training, images, teacher, device=torch.device("cpu"))
+    device = torch.device("cpu")
+    joined = join(model, device) if parallel else None
+    return Trainer(model, job.training, images, teacher, device=device, parallel=joined)

@@ -12,7 +12,7 @@ from typing import Any
 _CHUNK_BYTES = 1 << 20
 
 
-def digest_bytes(data: bytes) -> str:
+def digest_bytes(data: bytes | memoryview) -> str:
     """32 hexadecimal digits (BLAKE2b, 128 bits) of `data`."""
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 

@@ -91,14 +91,17 @@ def status_of(folder: Path, expected_fingerprint: str) -> Status:
     return Status.REUSE if manifest.fingerprint == expected_fingerprint else Status.CHANGED
 
 
-def refuse_changed(folder: Path, stage: str, old: dict[str, Any], new: dict[str, Any], state: str) -> NoReturn:
+def refuse_changed(
+    folder: Path, stage: str, old: dict[str, Any], new: dict[str, Any], state: str, way_out: str = ""
+) -> NoReturn:
     """Raise ArtifactError naming the fields in which `folder` (a finished or unfinished `stage`) differs from now."""
     changed = differing_fields(old, new)
     shown = "; ".join(changed[:8]) + (f"; and {len(changed) - 8} more" if len(changed) > 8 else "")
     raise ArtifactError(
         f"{folder} holds {state} {stage} of other settings: {shown}",
         expected="the settings it was made with",
-        remedy=f"make it anew with --rebuild {stage}, or give the experiment another name",
+        remedy=f"make it anew with --rebuild {stage}, or give the experiment another name"
+        + (f", or, {way_out}" if way_out else ""),
     )
 
 

@@ -100,7 +100,7 @@ def blueprint(experiment: Experiment, there: set[str]) -> "DistillationModel":
     """The model of an experiment without memory for its weights; ConfigError where it cannot be built."""
     import torch
 
-    from orchestrator.training.run import build_model
+    from orchestrator.training.assembly import build_model
 
     job = _job(experiment)
     width = _joint_width(experiment)
@@ -173,6 +173,7 @@ def _unmeasurable(experiment: Experiment, model: "DistillationModel", there: set
             None if split is not None and split.shots else "dataset.ood_split with shots",
         ),
         "calibration": (classified,),
+        "post_hoc": (None if v.STUDENT_LOGITS in model.student.makes() else "student.classifier",),
         "robustness": (classified,),
         "latency": (None if model.student.reads == (IMAGE,) else "a student that reads images alone",),
     }

@@ -3,12 +3,13 @@
 Holds settings. Reads and writes nothing.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from orchestrator.frozen import Frozen
 from orchestrator.tracking import TrackingSettings
+from orchestrator.training.checkpoint_settings import CheckpointSettings
 from orchestrator.training.input_settings import InputSettings
 
 
@@ -47,10 +48,54 @@ class ActorPoolSettings(Frozen):
 class WorkerSettings(Frozen):
     """Workers that train one student together."""
 
-    num_workers: int = Field(default=1, ge=1)
+    num_workers: Annotated[int, Field(ge=1)] | tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        default=1,
+        description="how many; [min, max]: as many as there is room for, which may change while they train. The global "
+        "batch is the experiment's, so that the learning rate stays right",
+    )
     num_cpus_per_worker: float = Field(default=1, gt=0)
     num_gpus_per_worker: float = Field(default=0, ge=0)
-    max_failures: int = Field(default=2, ge=0, description="restarts of the worker group from its checkpoint")
+    max_failures: int = Field(
+        default=2,
+        ge=0,
+        description="restarts of the workers from their checkpoint; those after a preemption notice are not counted",
+    )
+    resize_every_s: float = Field(
+        default=60, gt=0, description="how often a range of workers looks for room to grow; each growth is a restart"
+    )
+
+    @model_validator(mode="after")
+    def _range_ascends(self) -> Self:
+        if self.least_workers > self.most_workers:
+            raise ValueError(f"num_workers [{self.least_workers}, {self.most_workers}] descends")
+        if self.is_elastic and not self.max_failures:
+            raise ValueError("num_workers is a range, and resizing is a restart: set max_failures above 0")
+        return self
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number may change."""
+        return self.least_workers < self.most_workers
+
+    @property
+    def least_workers(self) -> int:
+        """Fewer do not train."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """More are never asked for."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+    @property
+    def sizes(self) -> range:
+        """Every number of workers that may come."""
+        return range(self.least_workers, self.most_workers + 1)
+
+    @property
+    def shown(self) -> str:
+        """The number in words."""
+        return f"{self.least_workers} to {self.most_workers}" if self.is_elastic else str(self.most_workers)
 
 
 class TrialSettings(Frozen):
@@ -102,6 +147,7 @@ class Execution(Frozen):
     embedding: ActorPoolSettings = ActorPoolSettings(batch_size=128)
     training: WorkerSettings = WorkerSettings()
     input: InputSettings = InputSettings()
+    checkpoints: CheckpointSettings = CheckpointSettings()
     trials: TrialSettings = TrialSettings()
     tracking: TrackingSettings = TrackingSettings()
     prices: PriceSettings = PriceSettings()

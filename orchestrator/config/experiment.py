@@ -36,10 +36,13 @@ from orchestrator.teachers import (
 from orchestrator.training.live_text_settings import ClassPromptSettings, TextTuningSettings
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.tuning_settings import TeacherTuningSettings
+from orchestrator.training.watch_settings import WatchSettings
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,63}$"
 DEFAULT_OUTPUTS = ("embedding",)
-Override = str | int | float | bool | None | list[str] | dict[str, Any]  # a mapping replaces the whole setting
+Override = (
+    str | int | float | bool | None | list[str] | list[int] | list[float] | dict[str, Any]
+)  # a mapping replaces the whole setting
 
 
 class SweepReference(Frozen):
@@ -56,6 +59,7 @@ class Experiment(Frozen):
     `text_sources` names those the text loss reads (docs/texts.md). `class_text` is what stands for a class in the image
     teacher's logits; null takes the data set's description, else "a photo of a NAME.". `describer` writes descriptions
     of classes where a source asks for them; null is the captioner.
+    `watch` says what is measured during a training and when it is an alarm (docs/metrics.md); it determines no student.
     `arms` are variants of this very experiment, each a mapping of dotted paths to values; the first one is the baseline
     of the report.
     """
@@ -106,6 +110,7 @@ class Experiment(Frozen):
     )
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    watch: WatchSettings = WatchSettings()
     arms: dict[str, dict[str, Override]] = Field(default={"distilled": {}})
     sweep: SweepReference | None = None
 

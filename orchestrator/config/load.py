@@ -38,7 +38,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, is not YAML, or is not a mapping.
     """
     if not path.is_file():
-        near = [str(other) for other in sorted(path.parent.glob("*.yaml"))[:8]] if path.parent.is_dir() else []
+        there = [str(other) for other in sorted(path.parent.glob("*.yaml"))] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(str(path), there, n=4) or there[:8]
         raise ConfigError(f"{path}: no such file", expected=", ".join(near) or "the path of a YAML file")
     try:
         tree = _OneKeyEach(path.read_text()).get_single_data()
@@ -56,8 +57,12 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
         path, sign, value = argument.partition("=")
         if not sign or not path.strip():
             wrong.append(argument)
-        else:
+            continue
+        try:
             overrides[path.strip()] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError as error:
+            why = str(getattr(error, "problem", None) or error)
+            raise ConfigError(f"override {argument}: no YAML ({why})", remedy="put texts into quotes") from error
     if wrong:
         raise ConfigError(f"overrides: {', '.join(wrong)}", expected="a.b=value, for example training.epochs=20")
     return overrides

@@ -15,7 +15,7 @@ from orchestrator.vocabulary import SPLIT_REPORT, SPLIT_SELECT
 if TYPE_CHECKING:
     from orchestrator.config.experiment import Experiment
 
-OF_CLASSES = ("neighbours", "linear_probe", "calibration", "robustness", "few_shot_retrieval")
+OF_CLASSES = ("neighbours", "linear_probe", "calibration", "post_hoc", "robustness", "few_shot_retrieval")
 OF_TRAIN = ("neighbours", "linear_probe", "few_shot_retrieval")  # they compare with the training images
 Problem = tuple[str, str]  # what is missing, what supplies it
 
@@ -48,10 +48,12 @@ def unmeasurable(experiment: "Experiment") -> list[str]:
 
 def unmeasurable_sizes(experiment: "Experiment", sizes: Sizes) -> list[str]:
     """Problems that the data set's and the embeddings' sizes tell."""
+    prior = experiment.evaluation.test_prior
+    given = None if prior is None else len(prior)
     return [
         told
         for measure in experiment.evaluation.measures
-        for told in _told(measure, _size_problems(measure, abilities_of(experiment), sizes))
+        for told in _told(measure, _size_problems(measure, abilities_of(experiment), sizes, given))
     ]
 
 
@@ -89,6 +91,10 @@ def _problems(measure: str, experiment: "Experiment", able: Abilities) -> Iterat
                 "a student that chooses among classes",
                 ("set student.classifier, or an image_teacher that encodes texts too, without teacher_tuning"),
             )
+    if measure == "post_hoc" and not able.classifies:
+        yield "a classifier", "set student.classifier"
+    if measure == "post_hoc" and split is not None and not split.shots:
+        yield "training images of the report split's classes, which are unseen", "set dataset.ood_split.shots"
     if measure in ("robustness", "latency") and not able.reads_images:
         yield f"a student of images, and this one reads {able.reads} of a teacher", "set another student.kind"
     sees_train = experiment.image_teacher_views == 0 or shared
@@ -111,13 +117,19 @@ def _problems(measure: str, experiment: "Experiment", able: Abilities) -> Iterat
             yield "an embedding", "set student.embedding"
 
 
-def _size_problems(measure: str, able: Abilities, sizes: Sizes) -> Iterator[Problem]:
+def _size_problems(measure: str, able: Abilities, sizes: Sizes, given: int | None) -> Iterator[Problem]:
+    """`given`: the number of classes that evaluation.test_prior speaks of."""
     if measure in OF_CLASSES and sizes.num_classes < 2:
         yield f"classes, and the data set has {sizes.num_classes}", "set dataset.instances of coco_captions"
     if measure not in ("size", "latency", "text_spectrum", "coherence") and not sizes.num_images[SPLIT_REPORT]:
         yield "images of the report split", "give dataset one"
     if measure == "linear_probe" and not sizes.num_images[SPLIT_SELECT]:
         yield "images of the select split, on which its strength is chosen", "set dataset.select_fraction"
+    if measure == "post_hoc" and given is not None and given != sizes.num_classes:
+        yield (
+            f"a share of each of {sizes.num_classes} classes, and there are {given}",
+            "correct evaluation.test_prior",
+        )
     dim = sizes.teacher_dim if able.embedding_dim is None else able.embedding_dim
     in_teacher_space = measure in ("coherence", "few_shot_retrieval")
     if sizes.teacher_dim and in_teacher_space and dim != sizes.teacher_dim:

@@ -22,6 +22,7 @@ from orchestrator.executors.protocol import (
     TableWorker,
     TrialResult,
 )
+from orchestrator.training.notice import TerminationNotice
 from orchestrator.training.run import TrainingJob, read_progress, train
 from orchestrator.training.tune import TuningJob, tune
 
@@ -39,14 +40,15 @@ class InProcessExecutor:
 
     def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """See `Executor`."""
-        if workers.num_workers != 1:
+        if workers.least_workers != 1:
             raise ConfigError(
-                f"execution.training.num_workers: {workers.num_workers}",
-                expected="1 with engine in_process",
+                f"execution.training.num_workers: {workers.shown}",
+                expected="1 (or a range from 1) with engine in_process",
                 remedy="use engine: ray for more workers",
             )
-        for _ in train(job):
-            on_progress(read_progress(job))
+        with TerminationNotice() as notice:
+            for _ in train(job, notice=notice):
+                on_progress(read_progress(job))
 
     def tune(self, job: TuningJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """See `Executor`."""
@@ -59,8 +61,9 @@ class InProcessExecutor:
         """See `Executor`."""
         for index, job in enumerate(jobs):
             try:
-                for _ in train(job):
-                    on_progress(index, read_progress(job))
+                with TerminationNotice() as notice:
+                    for _ in train(job, notice=notice):
+                        on_progress(index, read_progress(job))
             except OrchestratorError as error:
                 on_done(index, str(error))
             else:
@@ -91,9 +94,10 @@ def _run_trial(job: SweepJob, number: int, values: Mapping[str, Any]) -> TrialRe
             training.run_key, name=f"trial {number:04d}", parent_key=job.run_key, params=values,
             tags={"kind": "trial", "sweep": job.space.name, "trial": str(number)},
         )  # fmt: skip
-        for progress in train(training):
-            metrics |= progress.metrics
-            epoch = progress.epoch
+        with TerminationNotice() as notice:
+            for progress in train(training, notice=notice):
+                metrics |= progress.metrics
+                epoch = progress.epoch
     except OrchestratorError as error:
         return TrialResult(number, values, metrics, epoch, "failed", str(error))
     return TrialResult(number, values, metrics, epoch, "finished")

@@ -82,7 +82,8 @@ class SweepJob:
             "losses": experiment.losses,
             "training": experiment.training,
         }
-        return self.template.model_copy(update=changed)
+        checkpointing = self.template.checkpointing.model_copy(update={"root": None})  # a trial's lie in its own folder
+        return self.template.model_copy(update={**changed, "checkpointing": checkpointing})
 
 
 OnReceipt = Callable[[pa.Table], None]
@@ -105,7 +106,7 @@ class Executor(Protocol):
         """
 
     def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
-        """Train one student on `workers.num_workers` workers; resumes from its folder."""
+        """Train one student on as many workers as `workers` says; resumes from its checkpoints."""
 
     def tune(self, job: TuningJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """Tune an image teacher with the resources of one worker; resumes from its folder."""

@@ -13,8 +13,9 @@ import torch
 import torch.distributed as dist
 from pydantic import ValidationError
 
-from orchestrator.errors import ArtifactError, ConfigError, OrchestratorError
+from orchestrator.errors import EXIT_STOPPED, ArtifactError, ConfigError, OrchestratorError, Stopped
 from orchestrator.training.loop import Progress
+from orchestrator.training.notice import TerminationNotice
 from orchestrator.training.run import TrainingJob, train
 
 USAGE = "torchrun --nproc-per-node N -m jobs.train_worker JOB.json"
@@ -23,16 +24,21 @@ TOLD_FIRST = ("train/loss", "train/accuracy", "select/all")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train the job in the file that is named; 0, or 2 after an error that the user can act on."""
+    """Train the job in the file that is named; 0; 2 after an error that the user can act on; 75 after SIGTERM."""
     rank = int(os.environ.get("RANK", "0"))
     try:
         if len(arguments) != 1:
             raise ConfigError(f"{len(arguments)} arguments", expected=USAGE)
         job = read_job(Path(arguments[0]))
         in_group = join_peers(os.environ)
-        for progress in train(job, parallel=in_group and dist.get_world_size() > 1):
-            if rank == 0:
-                print(line_of(progress), flush=True)
+        with TerminationNotice() as notice:
+            for progress in train(job, parallel=in_group and dist.get_world_size() > 1, notice=notice):
+                if rank == 0:
+                    print(line_of(progress), flush=True)
+    except Stopped as stopped:
+        if rank == 0:
+            print(stopped, file=sys.stderr, flush=True)
+        return EXIT_STOPPED
     except OrchestratorError as error:
         print(f"error (worker {rank}): {error}", file=sys.stderr, flush=True)
         return EXIT_WRONG  # the group is left as it is: a peer that hangs in it must not keep this process

@@ -52,7 +52,7 @@ def cluster(execution: Execution) -> Iterator[Finding]:
         parts = {
             "captioning": _of_pool(execution.captioning),
             "embedding": _of_pool(execution.embedding),
-            "training": (workers.num_workers, workers.num_cpus_per_worker, workers.num_gpus_per_worker),
+            "training": (workers.least_workers, workers.num_cpus_per_worker, workers.num_gpus_per_worker),
             "trials": (trials.max_concurrent, trials.num_cpus_per_trial, trials.num_gpus_per_trial),
         }
         for name, (count, cpus, gpus) in parts.items():

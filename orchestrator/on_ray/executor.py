@@ -56,9 +56,9 @@ class RayExecutor:
     def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """See `Executor`."""
         self._cluster.require(
-            f"training on {workers.num_workers} workers",
-            num_cpus=workers.num_workers * workers.num_cpus_per_worker,
-            num_gpus=workers.num_workers * workers.num_gpus_per_worker,
+            f"training on {workers.least_workers} workers",
+            num_cpus=workers.least_workers * workers.num_cpus_per_worker,
+            num_gpus=workers.least_workers * workers.num_gpus_per_worker,
         )
         train.train_distributed(job, workers, self._storage / "train", on_progress)
 

@@ -16,20 +16,31 @@ import ray.train.torch
 from orchestrator.config.execution import TrialSettings, WorkerSettings
 from orchestrator.errors import ArtifactError, OrchestratorError
 from orchestrator.executors.protocol import EachDone, EachProgress, OnProgress
+from orchestrator.on_ray.preemption import PreemptionNotice
 from orchestrator.training.parallel import check_workers
-from orchestrator.training.run import TrainingJob, read_progress, train
+from orchestrator.training.run import TrainingJob, forget_error, read_error, read_progress, train, write_error
 from orchestrator.training.tune import TuningJob, tune
 
 POLL_S = 0.5
 
 
 def _worker(config: dict[str, str]) -> None:
-    """What each Ray Train worker runs; the torch process group exists already."""
+    """What each Ray Train worker runs; the torch process group exists already.
+
+    An error of the user's would be met again after each restart. So it is kept in the run's folder, where the restarted
+    workers find it and end: a restart in place of as many as there may be.
+    """
     job = TrainingJob.model_validate_json(config["job"])
+    if read_error(job) is not None:
+        return
     parallel = ray.train.get_context().get_world_size() > 1
-    for progress in train(job, parallel=parallel):
-        if progress.epoch == progress.num_epochs:  # a report waits for the controller's poll, 2 s; progress is in files
-            ray.train.report({"epoch": progress.epoch, **progress.metrics})
+    try:
+        for progress in train(job, parallel=parallel, notice=PreemptionNotice()):
+            if progress.epoch == progress.num_epochs:  # a report waits for the controller's poll, 2 s
+                ray.train.report({"epoch": progress.epoch, **progress.metrics})
+    except OrchestratorError as error:
+        write_error(job, error)
+        raise
 
 
 def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, on_progress: OnProgress) -> None:
@@ -37,16 +48,21 @@ def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, 
 
     Raises:
         ConfigError: the global batch cannot be shared equally.
+        OrchestratorError: what a worker raised.
         ArtifactError: the workers failed more often than `max_failures`.
     """
-    check_workers(job.training, workers.num_workers)
+    check_workers(job.training, workers.sizes)
+    forget_error(job)
     use_gpu = workers.num_gpus_per_worker > 0
     resources = {"CPU": workers.num_cpus_per_worker, **({"GPU": workers.num_gpus_per_worker} if use_gpu else {})}
     trainer = ray.train.torch.TorchTrainer(
         _worker,
         train_loop_config={"job": job.model_dump_json()},
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers.num_workers, use_gpu=use_gpu, resources_per_worker=resources
+            num_workers=(workers.least_workers, workers.most_workers) if workers.is_elastic else workers.most_workers,
+            use_gpu=use_gpu,
+            resources_per_worker=resources,
+            elastic_resize_monitor_interval_s=workers.resize_every_s,
         ),
         run_config=ray.train.RunConfig(
             name=f"{job.run_key.replace('/', '-')}-{job.identity()[:8]}",
@@ -68,6 +84,8 @@ def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, 
     while thread.is_alive():
         thread.join(POLL_S)
         on_progress(read_progress(job))
+    if (error := read_error(job)) is not None:
+        raise error
     if failure:
         raise _explained(failure[0]) from failure[0]
 

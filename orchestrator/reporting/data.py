@@ -32,6 +32,7 @@ class ArmResult:
     """One trained student on the report split.
 
     `metrics`: all, many, medium, few, mean_per_class in percent (nan or absent: not measured).
+    `alarms`: what a person should look at, in words.
     `curves`: metric -> ((epoch, value), ...), losses by part included.
     """
 
@@ -40,6 +41,7 @@ class ArmResult:
     per_class: tuple[ClassResult, ...] = ()
     curves: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     description: str = ""
+    alarms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

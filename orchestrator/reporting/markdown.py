@@ -20,6 +20,8 @@ def render_markdown(data: ReportData) -> str:
         if row.differences is not None:
             cells = " | ".join(signed(value) for value in row.differences)
             lines.append(f"| {_plain(row.name)} - {_plain(rows[0].name)} | {cells} |")
+    if told := [f"* {_plain(arm.name)}: {_plain(alarm)}" for arm in data.arms for alarm in arm.alarms]:
+        lines += ["", "## Alarms", "", *told]
     if data.commands:
         lines += ["", "```", *data.commands, "```"]
     if data.notes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.artifacts.fingerprint import fingerprint
+from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -45,6 +46,9 @@ class Plan:
         settings, parents: what determines it.
         is_view: it can always be derived again cheaply from stores and data, so other settings simply replace it;
             otherwise (students, sweeps) other settings under the same name are refused.
+        goes_on_from: settings whose work in the folder, finished or not, is not refused but gone on from.
+        way_out: what else the user may do about a refusal.
+        elsewhere: a folder (or URI) outside `folder` that is dropped with it.
     """
 
     stage: str
@@ -52,6 +56,20 @@ class Plan:
     settings: dict[str, Any]
     parents: dict[str, str]
     is_view: bool
+    goes_on_from: tuple[dict[str, Any], ...] = ()
+    way_out: str = ""
+    elsewhere: str | None = None
+
+    def drop(self) -> None:
+        """Remove what lies there."""
+        discard(self.folder)
+        if self.elsewhere is not None:
+            beyond = Folder(self.elsewhere)
+            beyond.delete_all(beyond.names())
+
+    def continues(self, old: Mapping[str, Any]) -> bool:
+        """Whether settings and parents `old` are those of this artifact, or of one that it goes on from."""
+        return old == self.content or (old["parents"] == self.parents and old["settings"] in self.goes_on_from)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -143,7 +161,7 @@ class Context:
         drops it once in a command.
         """
         if plan.stage in self.rebuild and plan.folder not in self._rebuilt:
-            discard(plan.folder)
+            plan.drop()
         self._rebuilt.add(plan.folder)
         manifest, path = read_manifest(plan.folder), plan.folder / BEGUN_NAME
         if manifest is not None and manifest.fingerprint == plan.fingerprint:
@@ -156,10 +174,11 @@ class Context:
             old, state = {"settings": manifest.settings, "parents": manifest.parents}, "a finished"
         else:
             old, state = read_json(path) if path.is_file() else plan.content, "an unfinished"
-        if old != plan.content:
+        if not plan.continues(old):
             if not plan.is_view:
-                refuse_changed(plan.folder, plan.stage, old, plan.content, state)
-            discard(plan.folder)
+                refuse_changed(plan.folder, plan.stage, old, plan.content, state, plan.way_out)
+            plan.drop()
+        (plan.folder / MANIFEST_NAME).unlink(missing_ok=True)
         plan.folder.mkdir(parents=True, exist_ok=True)
         write_json(path, plan.content)
         return None

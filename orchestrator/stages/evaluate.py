@@ -14,17 +14,21 @@ import numpy as np
 from orchestrator import vocabulary
 from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.artifacts.manifest import read_manifest
-from orchestrator.artifacts.storage import write_json
+from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
+from orchestrator.training.alarms import Alarm, alarms
+from orchestrator.training.run import HISTORY
 from orchestrator.training.student_file import STUDENT, is_student, is_written_student
+from orchestrator.training.watch import alarm_tags, plain_alarms
 
 EVALUATION = "evaluation.json"
 ACCURACIES = ("all", "mean_per_class", "many", "medium", "few")
 SEEN, UNSEEN = "seen", "unseen"  # prefixes of accuracies where some classes are unseen in training
+UNSEEN_MEAN = f"{UNSEEN}_mean_per_class"
 
 
 def plan(context: Context, student: Plan, arm: str) -> Plan:
@@ -35,7 +39,11 @@ def plan(context: Context, student: Plan, arm: str) -> Plan:
     parents = {"train": student.fingerprint, **{f"weights/{name}": digest for name, digest in weights.items()}}
     folder = context.folder / "evaluations" / arm
     evaluation = arm_experiment(context.experiment, arm).evaluation
-    settings = {"split": vocabulary.SPLIT_REPORT, "evaluation": evaluation.model_dump(mode="json")}
+    settings = {
+        "split": vocabulary.SPLIT_REPORT,
+        "evaluation": evaluation.model_dump(mode="json"),
+        "alarms": context.experiment.watch.alarms.model_dump(mode="json"),
+    }
     return Plan("evaluate", folder, settings, parents, is_view=True)
 
 
@@ -48,6 +56,10 @@ def make(context: Context, parents: Mapping[str, Plan], student: Plan, arm: str)
         found, metrics = evaluate_student(context, experiment, student, parents, folder)
         run_key = f"{context.experiment.name}/arm/{arm}"
         context.tracker.log_metrics(run_key, metrics, student.settings["training"]["epochs"])
+        raised = [Alarm(**alarm) for alarm in found["alarms"]]
+        context.tracker.set_tags(run_key, alarm_tags(raised))
+        for alarm in raised:
+            context.feedback.event("alarm", f"{arm}, epoch {alarm.epoch}: {alarm.message}")
         return {"images": found["images"]}, metrics
 
     context.make(planned, build)
@@ -61,7 +73,8 @@ def evaluate_student(
 
     Where students of several last epochs are kept, accuracies are the mean over them (methods 1.11), and the counts by
     class and all measures are the last one's. With unseen classes, `all` and `mean_per_class` are those of unseen
-    classes chosen among unseen classes, and `seen_...` those of the selection split among the seen ones.
+    classes chosen among unseen classes, and `seen_...` those of the selection split among the seen ones. Alarms are
+    those of the training, and of its history together with the unseen classes' accuracy after the kept epochs.
 
     Args:
         experiment: of the arm, whose measures are taken.
@@ -95,6 +108,7 @@ def evaluate_student(
         "images": len(subjects[-1].data(vocabulary.SPLIT_REPORT).labels),
         "epochs_averaged": len(counted),
         "measures": measures,
+        "alarms": plain_alarms(alarms_of(experiment, student, [metrics for metrics, _ in counted])),
     }
     write_json(folder / EVALUATION, found)
     return found, {**{f"report/{name}": value for name, value in accuracies.items()}, **measures}
@@ -135,6 +149,15 @@ def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]]]:
             f"{SEEN}_{name}": of_seen[name] for name in kept
         }
     return metrics, {"correct": correct.tolist(), "total": total.tolist(), "train_count": trained.tolist()}
+
+
+def alarms_of(experiment: Experiment, student: Plan, kept: Sequence[Mapping[str, float]]) -> list[Alarm]:
+    """The alarms of a training; `kept` are the accuracies of the students of its last epochs, in order."""
+    history: list[dict[str, float]] = read_json(student.folder / HISTORY)
+    for row, accuracies in zip(history[-len(kept) :], kept, strict=True):
+        if UNSEEN_MEAN in accuracies:
+            row["ood/mean_per_class"] = accuracies[UNSEEN_MEAN]
+    return alarms(history, experiment.watch.alarms)
 
 
 def _means(each: Sequence[Mapping[str, float]]) -> dict[str, float]:

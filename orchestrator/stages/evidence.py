@@ -74,8 +74,15 @@ def cells(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], se
             folder = context.folder / "cells" / arm / f"seed-{seed}"
             of_seed = _parents(context, parents, seed)
             fingerprints = train.parents_of(of_seed, experiment)
-            found.append(Cell(arm, seed, experiment, Plan("train", folder, settings, fingerprints, is_view=False)))
+            key = run_key(context, arm, seed)
+            planned = train.make_plan(context, experiment, folder, settings, fingerprints, key)
+            found.append(Cell(arm, seed, experiment, planned))
     return found
+
+
+def run_key(context: Context, arm: str, seed: int) -> str:
+    """Identity of a cell's run in tracking."""
+    return f"{train.run_key(context, arm)}/seed-{seed}"
 
 
 def _parents(context: Context, parents: Mapping[str, Plan], seed: int) -> dict[str, Plan]:
@@ -119,11 +126,11 @@ def controls(experiment: Experiment, arms: Sequence[str]) -> list[tuple[str, str
 def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) -> None:
     jobs: list[TrainingJob] = []
     for cell in todo:
-        run_key = f"{context.experiment.name}/arm/{cell.arm}/seed-{cell.seed}"
+        key = run_key(context, cell.arm, cell.seed)
         of_seed = _parents(context, parents, cell.seed)
-        jobs.append(train.make_job(context, cell.experiment, of_seed, cell.plan.folder, run_key))
+        jobs.append(train.make_job(context, cell.experiment, of_seed, cell.plan.folder, key))
         context.tracker.start_run(
-            run_key, name=f"{cell.arm} seed {cell.seed}", parent_key=context.experiment.name, params=cell.plan.settings,
+            key, name=f"{cell.arm} seed {cell.seed}", parent_key=context.experiment.name, params=cell.plan.settings,
             tags={"kind": "arm", "arm": cell.arm, "seed": str(cell.seed)},
         )  # fmt: skip
     started: dict[int, float] = {}
@@ -137,17 +144,17 @@ def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) 
             advance(sum(progress.values()), f"{todo[index].arm} {short_metrics(told)}")
 
         def on_done(index: int, error: str) -> None:
-            cell, run_key = todo[index], jobs[index].run_key
+            cell, key = todo[index], jobs[index].run_key
             if error:
                 errors.append(f"{cell.arm} seed {cell.seed}: {error}")
-                context.tracker.end_run(run_key, "FAILED", error)
+                context.tracker.end_run(key, "FAILED", error)
                 return
             of_seed = _parents(context, parents, cell.seed)
             found, metrics = evaluate_student(context, cell.experiment, cell.plan, of_seed, cell.plan.folder)
-            context.tracker.log_metrics(run_key, metrics, cell.experiment.training.epochs)
+            context.tracker.log_metrics(key, metrics, cell.experiment.training.epochs)
             seconds = time.perf_counter() - started.get(index, time.perf_counter())
             context.finish(cell.plan, {"images": found["images"]}, metrics, seconds)
-            context.tracker.end_run(run_key, "FINISHED")
+            context.tracker.end_run(key, "FINISHED")
 
         context.executor.train_many(jobs, context.execution.trials, on_progress, on_done)
     if errors:

@@ -64,7 +64,7 @@ class Feedback:
 
 
 def short_metrics(
-    metrics: Mapping[str, Any], names: tuple[str, ...] = ("train/loss", "select/all", "select/few")
+    metrics: Mapping[str, Any], names: tuple[str, ...] = ("train/loss", "select/all", "select/few", "alarms")
 ) -> str:
     """A few metrics for a progress line."""
     return " ".join(f"{name.split('/')[-1]} {metrics[name]:.3g}" for name in names if name in metrics)

@@ -28,6 +28,7 @@ from orchestrator.evaluation.predict import Supply, embed, images_of
 from orchestrator.evaluation.settings import EvaluationSettings, Measure
 from orchestrator.evaluation.text_spectrum import text_spectrum
 from orchestrator.evaluation.zero_shot import zero_shot_accuracy
+from orchestrator.stages.post_hoc import post_hoc
 from orchestrator.students.networks.student import IMAGE, Student
 from orchestrator.teachers.encoder import EMBEDDING
 from orchestrator.training.data import SplitData, load_split, load_split_rows
@@ -272,6 +273,7 @@ MEASURES: Mapping[Measure, Callable[[Subject], dict[str, float]]] = {
     "self_match": self_match,
     "few_shot_retrieval": few_shot_retrieval,
     "calibration": calibration,
+    "post_hoc": post_hoc,
     "robustness": robustness,
     "size": size,
     "latency": latency,

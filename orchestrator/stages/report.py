@@ -125,6 +125,9 @@ def _arm(context: Context, plans: Mapping[str, Plan], arm: str, data: DatasetInd
         per_class=per_class,
         curves={name: tuple(points) for name, points in curves.items()},
         description=f"losses: {losses}",
+        alarms=tuple(
+            f"{one['name'].replace('_', ' ')}, epoch {one['epoch']}: {one['message']}" for one in found["alarms"]
+        ),
     )
 
 

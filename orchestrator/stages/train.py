@@ -15,10 +15,11 @@ from orchestrator.stages import describe, index, tune
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.feedback import short_metrics
 from orchestrator.stages.texts import class_prompts
-from orchestrator.tracking import SpoolTracker
+from orchestrator.tracking import RunStatus, SpoolTracker
+from orchestrator.training.checkpoint import GO_ON
 from orchestrator.training.live_teacher import LiveTeaching
 from orchestrator.training.live_texts import LivePrompts, LiveTexts, LiveTuning, TowerSettings
-from orchestrator.training.run import TrainingJob, read_result, train_settings
+from orchestrator.training.run import TrainingJob, checkpoint_folder, read_result, train_settings
 
 
 def plan(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[str, Any]) -> Plan:
@@ -29,8 +30,29 @@ def plan(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[
     settings |= _live_settings(experiment)
     if (live := live_teacher(context, experiment)) is not None:
         settings |= live.settings()
-    settings["num_workers"] = context.execution.training.num_workers
-    return Plan("train", context.folder / "arms" / arm, settings, parents_of(parents, experiment), is_view=False)
+    folder = context.folder / "arms" / arm
+    return make_plan(context, experiment, folder, settings, parents_of(parents, experiment), run_key(context, arm))
+
+
+def run_key(context: Context, arm: str) -> str:
+    """Identity of an arm's run in tracking."""
+    return f"{context.experiment.name}/arm/{arm}"
+
+
+def make_plan(
+    context: Context,
+    experiment: Experiment,
+    folder: Path,
+    settings: dict[str, Any],
+    parents: dict[str, str],
+    run_key: str,
+) -> Plan:
+    """The plan of a student, which goes on from the shorter trainings that its settings extend."""
+    shorter = [{**settings, "training": one.model_dump(mode="json")} for one in experiment.training.shorter()]
+    return Plan(
+        "train", folder, settings, parents, is_view=False, goes_on_from=tuple(shorter), way_out=GO_ON,
+        elsewhere=checkpoint_folder(context.execution.checkpoints, folder, run_key),
+    )  # fmt: skip
 
 
 def make_job(
@@ -54,7 +76,9 @@ def make_job(
         losses=experiment.losses,
         training=experiment.training,
         live_texts=live_texts(experiment, parents),
+        watch=experiment.watch,
         loading=context.execution.input,
+        checkpointing=context.execution.checkpoints,
         live_teacher=live_teacher(context, experiment),
         spool=str(tracker.spool_dir) if isinstance(tracker, SpoolTracker) else None,
     )
@@ -97,14 +121,14 @@ def make(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
         experiment = arm_experiment(context.experiment, arm, best)
-        run_key = f"{context.experiment.name}/arm/{arm}"
-        job = make_job(context, experiment, parents, folder, run_key)
+        key = run_key(context, arm)
+        job = make_job(context, experiment, parents, folder, key)
         context.tracker.start_run(
-            run_key, name=arm, parent_key=context.experiment.name, params=planned.settings,
+            key, name=arm, parent_key=context.experiment.name, params=planned.settings,
             tags={"kind": "arm", "arm": arm, "dataset": experiment.dataset.kind},
         )  # fmt: skip
         workers = context.execution.training
-        context.feedback.event("train", f"{arm}: {experiment.training.epochs} epochs on {workers.num_workers} workers")
+        context.feedback.event("train", f"{arm}: {experiment.training.epochs} epochs on {workers.shown} workers")
         with context.feedback.bar("train", experiment.training.epochs, "epochs") as advance:
 
             def on_progress(progress: Mapping[str, Any]) -> None:
@@ -113,10 +137,11 @@ def make(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[
             try:
                 context.executor.train(job, workers, on_progress)
             except BaseException as error:
-                context.tracker.end_run(run_key, "FAILED", str(error).split("\n", 1)[0])
+                status: RunStatus = "FAILED" if isinstance(error, Exception) else "KILLED"
+                context.tracker.end_run(key, status, str(error).split("\n", 1)[0])
                 raise
         metrics: dict[str, float] = read_result(folder)["metrics"]
-        context.tracker.end_run(run_key, "FINISHED")
+        context.tracker.end_run(key, "FINISHED")
         return {"epochs": experiment.training.epochs}, metrics
 
     context.make(planned, build)

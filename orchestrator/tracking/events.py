@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
-EventKind = Literal["start", "metrics", "artifact", "end"]
+EventKind = Literal["start", "metrics", "tags", "artifact", "end"]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 Scalar = str | int | float | bool | None
 

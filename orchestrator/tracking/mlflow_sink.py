@@ -105,6 +105,8 @@ class MlflowSink:
                     self._start(event)
                 case "metrics":
                     self._collect(event)
+                case "tags":
+                    self._log_params_and_tags(self._find(event.run_key, event.time_ms), {}, event.data["tags"])
                 case "artifact":
                     self._artifact(event)
                 case "end":

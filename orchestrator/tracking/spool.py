@@ -69,6 +69,10 @@ class SpoolTracker:
         values = {name: float(value) for name, value in metrics.items()}
         self._append("metrics", run_key, {"step": int(step), "metrics": values})
 
+    def set_tags(self, run_key: str, tags: Mapping[str, str]) -> None:
+        """Record tags of a run that was begun."""
+        self._append("tags", run_key, {"tags": {name: str(value) for name, value in tags.items()}})
+
     def log_artifact(self, run_key: str, path: Path, folder: str = "") -> None:
         """Record a file or folder; a copy of at most `COPY_BELOW_BYTES` is kept in the spool until it was sent."""
         source = Path(path).resolve()

@@ -35,6 +35,9 @@ class Tracker(Protocol):
     def log_metrics(self, run_key: str, metrics: Mapping[str, float], step: int) -> None:
         """Record values at one step (an epoch, counted from 0 or 1 as the caller likes)."""
 
+    def set_tags(self, run_key: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a run that was begun; a tag that it has takes the new value."""
+
     def log_artifact(self, run_key: str, path: Path, folder: str = "") -> None:
         """Attach a file or a folder, placed under `folder` of the run's artifacts."""
 
@@ -57,6 +60,9 @@ class NullTracker:
         """Ignored."""
 
     def log_metrics(self, run_key: str, metrics: Mapping[str, float], step: int) -> None:
+        """Ignored."""
+
+    def set_tags(self, run_key: str, tags: Mapping[str, str]) -> None:
         """Ignored."""
 
     def log_artifact(self, run_key: str, path: Path, folder: str = "") -> None:
@@ -108,6 +114,10 @@ class MemoryTracker:
         """Append to the run's curves."""
         for name, value in metrics.items():
             self._run(run_key).metrics.setdefault(name, []).append((step, float(value)))
+
+    def set_tags(self, run_key: str, tags: Mapping[str, str]) -> None:
+        """Remember them."""
+        self._run(run_key).tags.update(tags)
 
     def log_artifact(self, run_key: str, path: Path, folder: str = "") -> None:
         """Remember the path."""

@@ -17,48 +17,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Self
 
 import numpy as np
-from pydantic import Field, model_validator
 
-from orchestrator.frozen import Frozen
+from orchestrator.training.watch_settings import AlarmSettings
 
 History = Sequence[Mapping[str, float]]
-
-
-class AlarmSettings(Frozen):
-    """Which metrics are watched (shell patterns), and when a change counts. Accuracies are fractions, 0..1.
-
-    Attributes:
-        training: training accuracy. Without such a metric a falling `training_loss` stands in, its change as a
-            fraction of its value at the window's start.
-        held_out: accuracies that must not fall while training improves.
-        ood: accuracies on unseen classes, which should rise when coherence does.
-        coherence: M_rel and M_neigh.
-        kept: fractions of images that a filter keeps.
-        window: epochs with values that a trend is read from; a shorter history raises no trend alarm.
-        least_change: over the window, to count as a rise or a fall.
-        significance: of the trend test.
-        least_kept: below it a filter keeps too little.
-    """
-
-    training: tuple[str, ...] = ("train/accuracy", "train/acc")
-    training_loss: str = "train/loss"
-    held_out: tuple[str, ...] = ("ood*/mean_per_class", "id_val*/mean_per_class", "select*/mean_per_class")
-    ood: tuple[str, ...] = ("ood*/mean_per_class",)
-    coherence: tuple[str, ...] = ("*/m_rel", "*/m_neigh")
-    kept: tuple[str, ...] = ("train/*.kept_fraction",)
-    window: int = Field(default=10, ge=5)
-    least_change: float = Field(default=0.01, gt=0, le=1)
-    significance: float = Field(default=0.001, gt=0, le=0.5)
-    least_kept: float = Field(default=0.25, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _a_trend_can_be_certain(self) -> Self:
-        if 1 / math.factorial(self.window) >= self.significance:
-            raise ValueError(f"no trend over {self.window} epochs reaches a significance of {self.significance:g}")
-        return self
 
 
 @dataclass(frozen=True)
@@ -80,12 +44,13 @@ class _Trend:
     falls: bool
 
 
-def alarms(history: History, settings: AlarmSettings | None = None) -> list[Alarm]:
+def alarms(history: History, settings: AlarmSettings | None = None, *, newest: bool = False) -> list[Alarm]:
     """All alarms of a run, in the order of their epochs.
 
     Args:
         history: for each epoch its metrics by name, with `epoch` (1-based; without it the position counts). A metric
             may be missing or NaN in some epochs; these are no part of its windows.
+        newest: only those of the last epoch, without looking at windows that cannot matter to them.
     """
     rules = settings or AlarmSettings()
     names = sorted({name for metrics in history for name in metrics})
@@ -94,16 +59,19 @@ def alarms(history: History, settings: AlarmSettings | None = None) -> list[Alar
     coherence = _matching(names, rules.coherence)
     found = [alarm for name in _matching(names, rules.kept) for alarm in _kept_alarms(history, name, rules)]
     for first in training:
-        found += [alarm for second in held_out for alarm in _overfitting(history, first, second, rules)]
+        found += [alarm for second in held_out for alarm in _overfitting(history, first, second, rules, newest)]
     for first in coherence:
-        found += [alarm for second in ood for alarm in _without_ood(history, first, second, rules)]
+        found += [alarm for second in ood for alarm in _without_ood(history, first, second, rules, newest)]
+    if newest:
+        last = _epoch_of(history, len(history) - 1) if history else 0
+        found = [alarm for alarm in found if alarm.epoch == last]
     return sorted(found, key=lambda alarm: (alarm.epoch, alarm.name, alarm.message))
 
 
-def _overfitting(history: History, training: str, held_out: str, rules: AlarmSettings) -> list[Alarm]:
+def _overfitting(history: History, training: str, held_out: str, rules: AlarmSettings, newest: bool) -> list[Alarm]:
     is_loss = training == rules.training_loss
     told: list[tuple[int, str | None]] = []
-    for epochs, first, second in _windows(history, training, held_out, rules.window):
+    for epochs, first, second in _windows(history, training, held_out, rules.window, newest):
         scale = abs(first[0]) or 1.0 if is_loss else 1.0
         known = _trend(epochs, [value / scale for value in first], rules)
         message = None
@@ -117,10 +85,10 @@ def _overfitting(history: History, training: str, held_out: str, rules: AlarmSet
     return _raised("overfitting", told, rules.window)
 
 
-def _without_ood(history: History, coherence: str, ood: str, rules: AlarmSettings) -> list[Alarm]:
+def _without_ood(history: History, coherence: str, ood: str, rules: AlarmSettings, newest: bool) -> list[Alarm]:
     """Coherence rises, and the fitted change of OOD is below `least_change`."""
     told: list[tuple[int, str | None]] = []
-    for epochs, first, second in _windows(history, coherence, ood, rules.window):
+    for epochs, first, second in _windows(history, coherence, ood, rules.window, newest):
         known = _trend(epochs, first, rules)
         message = None
         if known.rises:
@@ -157,17 +125,22 @@ def _raised(name: str, told: Iterable[tuple[int, str | None]], window: int) -> l
 def _known(history: History, *names: str) -> list[tuple[int, tuple[float, ...]]]:
     """(epoch, values) of the epochs in which all of these metrics are numbers."""
     rows = [
-        (int(metrics.get("epoch", index + 1)), tuple(metrics.get(name, math.nan) for name in names))
+        (_epoch_of(history, index), tuple(metrics.get(name, math.nan) for name in names))
         for index, metrics in enumerate(history)
     ]
     return [(epoch, values) for epoch, values in rows if all(math.isfinite(value) for value in values)]
 
 
+def _epoch_of(history: History, index: int) -> int:
+    return int(history[index].get("epoch", index + 1))
+
+
 def _windows(
-    history: History, first: str, second: str, window: int
+    history: History, first: str, second: str, window: int, newest: bool
 ) -> Iterable[tuple[list[int], list[float], list[float]]]:
+    """The windows of epochs that have both metrics; `newest`: as many as decide whether the last one is told."""
     known = _known(history, first, second)
-    for end in range(window, len(known) + 1):
+    for end in range(max(window, len(known) - window) if newest else window, len(known) + 1):
         part = known[end - window : end]
         yield [epoch for epoch, _ in part], [values[0] for _, values in part], [values[1] for _, values in part]
 

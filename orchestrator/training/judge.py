@@ -15,6 +15,7 @@ from orchestrator.evaluation.predict import Supply, can_classify, count_correct,
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.students.networks.student import IMAGE, Student
 from orchestrator.training.data import SplitData, load_split_rows
+from orchestrator.training.watch import Coherence
 
 
 def supply_of(
@@ -34,7 +35,9 @@ def supply_of(
 
 @dataclass(frozen=True)
 class Judge:
-    """Called, it gives `select/all`, `select/many` and so on; nothing for students that cannot classify.
+    """Called, it gives `select/all`, `select/many` and so on, and the coherence where that is watched.
+
+    Students that cannot classify have no accuracy.
 
     Attributes:
         supply: what the student reads of the selection split.
@@ -42,6 +45,7 @@ class Judge:
         train_count: training images of each class.
         class_text: [C', D] unit embeddings of the seen classes, for students without a classifier; a function that
             gives them where they are learnt.
+        coherence: of the same split; None: it is not measured.
     """
 
     student: Student
@@ -49,9 +53,13 @@ class Judge:
     labels: npt.NDArray[np.int64]
     train_count: npt.NDArray[np.int64]
     class_text: Tensor | Callable[[], Tensor] | None = None
+    coherence: Coherence | None = None
 
     def __call__(self) -> dict[str, float]:
         """See the class."""
+        return {**self._accuracies(), **(self.coherence() if self.coherence is not None else {})}
+
+    def _accuracies(self) -> dict[str, float]:
         class_text = self.class_text() if callable(self.class_text) else self.class_text
         if not can_classify(self.student, class_text):
             return {}

@@ -6,9 +6,10 @@ iterate. Reads and writes nothing; knows nothing of files, drivers or tracking.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.gradients import gradient_report
 from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.loaders import batches_of
+from orchestrator.training.memory import is_out_of_memory, num_images_that_fit, out_of_memory
 from orchestrator.training.mixing import check_mixing
 from orchestrator.training.model import DistillationModel
 from orchestrator.training.optimizer import build_optimizer, set_rates
@@ -96,6 +98,8 @@ class Trainer:
         self.batches_per_epoch = self.order.batches_per_epoch
         self.num_steps = self.batches_per_epoch * settings.epochs
         self.step_index = 0
+        self._sums: dict[str, Tensor] = {}  # of the parts of the loss over the epoch that is under way
+        self._counted: Counter[str] = Counter()
         self._num_seen = 0  # micro-batches since the optimiser's last step
         constants = {} if teacher is None else teacher.constants(int(images.labels.max()) + 1)
         self._constants = {name: tensor.to(device) for name, tensor in constants.items()}
@@ -119,7 +123,31 @@ class Trainer:
         Raises:
             NonFiniteLossError: naming step, parts and image ids; on all workers where one has met it. The parameters
                 are left as they were.
+            OutOfMemoryError: naming how many images a worker held at once, and how many fit.
         """
+        try:
+            return self._learn(batch, rows)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            said = str(error)
+        # outside the handler: what the error's traceback held is free again
+        num_images, alone = len(rows), distributed.world_size() == 1
+        fitting = num_images_that_fit(num_images, self.device, partial(self._attempt, batch) if alone else None)
+        raise out_of_memory(
+            said, self.settings, step=self.step_index, num_images=num_images, num_workers=distributed.world_size(),
+            num_fitting=fitting, tried=alone,
+        )  # fmt: skip
+
+    def _attempt(self, batch: dict[str, Tensor], num_images: int) -> None:
+        """A step on the first images of a batch, for what it takes of memory; the training ends with it."""
+        first = {name: of if name in self._constants else of[:num_images] for name, of in batch.items()}
+        self.stepper.begin()
+        total, _ = self._forward(first)
+        self.stepper.backward(total)
+        self.optimizer.step()
+
+    def _learn(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:
         num_parts = self.settings.accumulation_steps
         is_first, is_last = self._num_seen == 0, self._num_seen == num_parts - 1
         if is_first:
@@ -139,11 +167,13 @@ class Trainer:
         return {"loss": total.detach(), **parts}
 
     def _begin_step(self) -> None:
+        num_epochs = self.settings.length_at(self.step_index // self.batches_per_epoch)
+        num_steps = num_epochs * self.batches_per_epoch
         set_rates(
-            self.optimizer, self._peaks, self.settings.schedule, step=self.step_index, num_steps=self.num_steps,
-            num_epochs=self.settings.epochs, peak=self.settings.optimizer.learning_rate,
+            self.optimizer, self._peaks, self.settings.schedule, step=self.step_index, num_steps=num_steps,
+            num_epochs=num_epochs, peak=self.settings.optimizer.learning_rate,
         )  # fmt: skip
-        self.model.objective.set_progress(self.step_index / self.num_steps)
+        self.model.objective.set_progress(self.step_index / num_steps)
         self.stepper.begin()
 
     def _finish_step(self) -> dict[str, Tensor]:
@@ -176,12 +206,16 @@ class Trainer:
         ema = self.settings.ema
         return self.average.student if self.average is not None and ema and ema.is_the_student else self.model.student
 
-    def epochs(self) -> Iterator[Progress]:
-        """Train from where the state stands to the last epoch, yielding after each."""
+    def epochs(self, after_step: Callable[[], None] = lambda: None) -> Iterator[Progress]:
+        """Train from where the state stands to the last epoch, yielding after each.
+
+        Args:
+            after_step: called after each optimiser step; within an epoch `state` can then be kept and gone on from.
+        """
         pin = self.device.type == "cuda"
         with closing(batches_of(self._shares(), self.batch_maker, self._loading, pin=pin)) as made:
             while self.step_index < self.num_steps:
-                yield self._epoch(made)
+                yield self._epoch(made, after_step)
 
     def _shares(self) -> Iterator[tuple[order.Place, order.Indices]]:
         """This worker's share of every batch that is left, to the end of the training."""
@@ -192,13 +226,13 @@ class Trainer:
             )
             first = 0
 
-    def _epoch(self, made: Iterator[tuple[order.Place, order.Indices, dict[str, Tensor]]]) -> Progress:
+    def _epoch(
+        self, made: Iterator[tuple[order.Place, order.Indices, dict[str, Tensor]]], after_step: Callable[[], None]
+    ) -> Progress:
         epoch, first = divmod(self.step_index, self.batches_per_epoch)
         self.model.train()
         if first == 0:
             self.model.start_epoch(epoch)
-        sums: dict[str, Tensor] = {}
-        counted: Counter[str] = Counter()
         waited, started, num_images = 0.0, time.perf_counter(), 0
         for _ in range((self.batches_per_epoch - first) * self.settings.accumulation_steps):
             before = time.perf_counter()
@@ -206,11 +240,14 @@ class Trainer:
             batch = self._on_device(batch)
             waited += time.perf_counter() - before
             for name, value in self.step(batch, rows).items():
-                sums[name] = sums[name] + value if name in sums else value.clone()
-                counted[name] += 1
+                self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+                self._counted[name] += 1
             num_images += len(rows)
+            if self._num_seen == 0:
+                after_step()
         seconds = time.perf_counter() - started
-        metrics = {f"train/{name}": float(value) / counted[name] for name, value in sums.items()}
+        metrics = {f"train/{name}": float(value) / self._counted[name] for name, value in self._sums.items()}
+        self._sums, self._counted = {}, Counter()
         metrics["speed/epoch_s"] = seconds
         metrics["speed/images_per_s"] = num_images * distributed.world_size() / seconds
         metrics["speed/data_wait_fraction"] = waited / seconds
@@ -224,6 +261,8 @@ class Trainer:
             "scaler": self.stepper.state(),
             **({"average": self.average.state()} if self.average is not None else {}),
             "step": self.step_index,
+            "epoch_sums": dict(self._sums),
+            "epoch_counts": dict(self._counted),
             "torch_rng": torch.get_rng_state(),
             **({"cuda_rng": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}),
         }
@@ -236,6 +275,8 @@ class Trainer:
         if self.average is not None:
             self.average.load_state(state["average"])
         self.step_index = state["step"]
+        self._sums = {name: value.to(self.device) for name, value in state["epoch_sums"].items()}
+        self._counted = Counter(state["epoch_counts"])
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and "cuda_rng" in state:  # drop path draws there
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)

@@ -3,6 +3,9 @@
 Reads and writes nothing. Knows nothing of who started the workers: torchrun, Ray Train, or nobody but this process.
 """
 
+import math
+from collections.abc import Iterable
+
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -18,19 +21,23 @@ def device_of_worker() -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def check_workers(settings: TrainingSettings, num_workers: int) -> None:
-    """Refuse a global batch that these workers cannot share equally.
+def check_workers(settings: TrainingSettings, sizes: Iterable[int]) -> None:
+    """Refuse a global batch that one of these numbers of workers cannot share equally.
+
+    Gathered negatives and averaged gradients need equal shares, and a batch that followed the number of workers would
+    need another learning rate.
 
     Raises:
         ConfigError: workers and micro-batches do not divide the batch.
     """
-    num_shares = num_workers * settings.accumulation_steps
-    if settings.batch_size % num_shares:
+    num_parts, sizes = settings.accumulation_steps, tuple(sizes)
+    if odd := [size for size in sizes if settings.batch_size % (size * num_parts)]:
         raise ConfigError(
-            f"training.batch_size {settings.batch_size} on {num_workers} workers"
-            + (f" in {settings.accumulation_steps} micro-batches" if settings.accumulation_steps > 1 else ""),
+            f"training.batch_size {settings.batch_size} on {' or '.join(map(str, odd))} workers"
+            + (f" in {num_parts} micro-batches" if num_parts > 1 else ""),
             expected="a global batch that the workers share equally"
-            + (", in each micro-batch" if settings.accumulation_steps > 1 else ""),
+            + (", in each micro-batch" if num_parts > 1 else ""),
+            remedy=f"a multiple of {math.lcm(*(size * num_parts for size in sizes))}, or other numbers of workers",
         )
 
 

@@ -107,6 +107,10 @@ class TrainingSettings(Frozen):
     """One student's training."""
 
     epochs: int = Field(default=60, ge=1)
+    extended_from: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(),
+        description="epochs at which this training once ended: up to each, schedules are those of so long a training",
+    )
     batch_size: int = Field(
         default=64, ge=1, description="global batch of an optimiser step, over all workers and micro-batches"
     )
@@ -170,3 +174,22 @@ class TrainingSettings(Frozen):
         if self.mixing is not None and self.accumulation_steps > 1 and self.micro_batch_size % 2:
             raise ValueError(f"mixing pairs images, and micro-batches of {self.micro_batch_size} images are odd")
         return self
+
+    @model_validator(mode="after")
+    def _extensions_ascend(self) -> Self:
+        lengths = [*self.extended_from, self.epochs]
+        if lengths != sorted(set(lengths)):
+            raise ValueError(f"extended_from {list(self.extended_from)} must ascend and end below epochs {self.epochs}")
+        return self
+
+    def length_at(self, epoch: int) -> int:
+        """Epochs of the training whose schedules hold in an epoch (0-based): its own, or one it was extended from."""
+        return next(length for length in (*self.extended_from, self.epochs) if epoch < length)
+
+    def shorter(self) -> tuple["TrainingSettings", ...]:
+        """The trainings that this one extends: it goes on from their checkpoints."""
+        lengths = self.extended_from
+        return tuple(
+            self.model_copy(update={"epochs": length, "extended_from": lengths[:index]})
+            for index, length in enumerate(lengths)
+        )

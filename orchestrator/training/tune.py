@@ -208,20 +208,21 @@ def tune(job: TuningJob) -> Iterator[Progress]:
         yield Progress(num_epochs, num_epochs, 0, read_json(folder / RESULT)["metrics"])
         return
     tuner, tracker = _Tuner(job), job.tracker()
-    checkpoints = Checkpoints(folder / CHECKPOINTS, job.identity)
-    state = checkpoints.latest()
-    history = [{"epoch": 0.0, **tuner.select()}] if state is None else tuner.load_state(state)
-    if state is None:
-        tracker.log_metrics(job.run_key, tuner_metrics(history[0]), 0)
-    for epoch in range(len(history) - 1, num_epochs):
-        history.append({"epoch": float(epoch + 1), **tuner.epoch(epoch), **tuner.select()})
-        if best_epoch(history) is history[-1]:
-            write_atomically(folder / WEIGHTS, lambda temporary: save_file(tuner.weights(), temporary))
-        checkpoints.save((epoch + 1) * tuner.steps_per_epoch, tuner.state(history))
-        metrics = tuner_metrics(history[-1])
-        tracker.log_metrics(job.run_key, metrics, epoch + 1)
-        write_json(folder / PROGRESS, {"epoch": epoch + 1, "num_epochs": num_epochs, **metrics})
-        yield Progress(epoch + 1, num_epochs, (epoch + 1) * tuner.steps_per_epoch, metrics)
+    with Checkpoints(folder / CHECKPOINTS, {"tuning": job.identity}) as checkpoints:
+        checkpoints.claim()
+        state = checkpoints.latest()
+        history = [{"epoch": 0.0, **tuner.select()}] if state is None else tuner.load_state(state)
+        if state is None:
+            tracker.log_metrics(job.run_key, tuner_metrics(history[0]), 0)
+        for epoch in range(len(history) - 1, num_epochs):
+            history.append({"epoch": float(epoch + 1), **tuner.epoch(epoch), **tuner.select()})
+            if best_epoch(history) is history[-1]:
+                write_atomically(folder / WEIGHTS, lambda temporary: save_file(tuner.weights(), temporary))
+            checkpoints.save((epoch + 1) * tuner.steps_per_epoch, tuner.state(history), history[-1])
+            metrics = tuner_metrics(history[-1])
+            tracker.log_metrics(job.run_key, metrics, epoch + 1)
+            write_json(folder / PROGRESS, {"epoch": epoch + 1, "num_epochs": num_epochs, **metrics})
+            yield Progress(epoch + 1, num_epochs, (epoch + 1) * tuner.steps_per_epoch, metrics)
     best, timed = best_epoch(history), ("speed/images_per_s",)
     write_json(folder / HISTORY, [{k: v for k, v in row.items() if k not in timed} for row in history])
     metrics = {name: value for name, value in tuner_metrics(best).items() if name not in timed}

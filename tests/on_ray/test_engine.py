@@ -175,6 +175,22 @@ def test_students_trained_side_by_side_are_those_trained_in_process_and_an_error
     assert (Path(jobs[2].folder) / STUDENT).read_bytes() == (Path(alone.folder) / STUDENT).read_bytes()
 
 
+def test_one_worker_of_ray_train_trains_to_the_same_bits_and_loss_curve_as_in_process(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    overrides = {"training.epochs": 2, "training.accumulation_steps": 2}
+    alone, under = (smoke_line.job(tmp_path / name, overrides) for name in ("alone", "under"))
+    for _ in train(alone):
+        pass
+    executor.train(under, WorkerSettings(num_workers=1), lambda _: None)
+    assert (Path(alone.folder) / STUDENT).read_bytes() == (Path(under.folder) / STUDENT).read_bytes()
+    told, told_too = (read_json(Path(job.folder) / HISTORY) for job in (alone, under))
+    for row, row_too in zip(told, told_too, strict=True):
+        assert {name: row[name] for name in row if not name.startswith("speed/")} == {
+            name: row_too[name] for name in row_too if not name.startswith("speed/")
+        }
+
+
 def test_two_workers_train_a_student_and_a_killed_worker_costs_only_time(
     executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
 ) -> None:

@@ -180,3 +180,8 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> Non
     path.write_text("training:\n  epochs: 3\n  epochs: 4\n")
     with pytest.raises(ConfigError, match=r"epochs stands twice(.|\n)*line 3"):
         read_yaml(path)
+
+
+def test_an_override_that_is_no_yaml_is_told_with_what_to_do() -> None:
+    with pytest.raises(ConfigError, match=r"override domain_texts=.*\n.*quotes"):
+        parse_overrides(["domain_texts=[a dark photo of a {class}.]"])

@@ -21,12 +21,12 @@ from orchestrator.stages import embed, index
 from orchestrator.stages.embed_views import recipe_of, rows_of_views
 from orchestrator.stages.verify import stores_below
 from orchestrator.teachers.encoder import EMBEDDING
+from orchestrator.training.assembly import build_model
 from orchestrator.training.data import TeacherData, load_split, load_teacher
 from orchestrator.training.draws import image_keys
 from orchestrator.training.loop import Trainer
 from orchestrator.training.model import IMAGE
 from orchestrator.training.order import Place
-from orchestrator.training.run import build_model
 from orchestrator.training.teacher_views import LiveTeacher
 from orchestrator.training.views import scale_pixels
 from orchestrator.vocabulary import TEACHER_IMAGE, TEACHER_LOGITS

@@ -21,6 +21,7 @@ from orchestrator.stages import line
 from orchestrator.stages.context import Context, Plan
 from orchestrator.training.data import load_split
 from orchestrator.training.student_file import STUDENT, load_student
+from orchestrator.training.views import scale_pixels
 from tests.smoke_line import SMOKE, quiet_context
 from tests.tiny_datasets import coco_captions
 
@@ -59,8 +60,9 @@ ARMS: dict[str, dict[str, Any]] = {
         "losses": {"labels": {"kind": "logit_adjusted_cross_entropy"}, "image": {"kind": "embedding_mse"}},
         "evaluation.measures": [
             "coherence", "text_spectrum", "neighbours", "linear_probe", "retrieval", "self_match", "calibration",
-            "robustness", "size", "latency",
+            "robustness", "post_hoc", "size", "latency",
         ],
+        "evaluation.test_prior": [1, 0, 0, 0, 0, 0],
     },
     "image_tower": {
         "student": {"kind": "resnet_embedding", "embedding": {"dim": 8}},
@@ -92,7 +94,8 @@ def test_an_arms_measures_are_taken_and_no_number_is_missing(
     text = json.dumps(found)
     words = {"size": "model_size_mb", "neighbours": "knn_acc@20", "linear_probe": "linear_probe_acc",
              "retrieval": "recall@5", "self_match": "self_match_acc", "calibration": "report/ece",
-             "robustness": "mean_corruption_acc", "latency": "latency_ms_b2_t1", "coherence": "m_neigh",
+             "post_hoc": "report/adjusted_all", "robustness": "mean_corruption_acc",
+             "latency": "latency_ms_b2_t1", "coherence": "m_neigh",
              "text_spectrum": "class_text/effective_rank"}  # fmt: skip
     assert all((word in text) == (measure in ARMS[arm]["evaluation.measures"]) for measure, word in words.items())
     assert [name for name, value in found.items() if not math.isfinite(value)] == []
@@ -131,6 +134,26 @@ def test_a_student_that_cannot_classify_has_no_accuracy_and_one_that_can_is_coun
     assert of_images["measures"]["report/clean_acc"] == of_images["metrics"]["all"]
 
 
+def test_corrections_at_test_time_are_those_of_the_students_own_logits_and_weights(
+    finished: tuple[Context, dict[str, Plan]],
+) -> None:
+    _, plans = finished
+    student = load_student(plans["train/image"].folder / STUDENT).eval()
+    train, report = (load_split(plans["shard"].folder, split) for split in (v.SPLIT_TRAIN, v.SPLIT_REPORT))
+    with torch.no_grad():
+        made = student(scale_pixels(report.pixels))
+    count = torch.bincount(torch.from_numpy(train.labels), minlength=6)
+    labels = torch.from_numpy(report.labels)
+    found = measured(finished, "image")
+    adjusted = made[v.STUDENT_LOGITS] - torch.log(count / count.sum())
+    assert found["report/adjusted_all"] == float((adjusted.argmax(1) == labels).float().mean())
+    weight = student.get_parameter("classifier.weight")
+    normal = weight / weight.norm(dim=1, keepdim=True) ** found["report/tau_normalised_tau"]
+    logits = made[v.STUDENT_FEATURE] @ normal.T
+    assert found["report/tau_normalised_all"] == float((logits.argmax(1) == labels).float().mean())
+    assert found["report/shifted_mean_per_class"] == 1 / 6  # a prior of one class: that class is all that is said
+
+
 # What cannot be taken, and what the error says: which setting supplies it.
 IMAGE: dict[str, Any] = {"text_sources": ["truth"], "caption_splits": ["train", "report"], "image_teacher_views": 0,
                          "student": {"kind": "tiny", "width": 8, "embedding": {}}}  # fmt: skip
@@ -150,6 +173,8 @@ REFUSED: list[tuple[Measure, dict[str, Any], str]] = [
     ("few_shot_retrieval", IMAGE, "set dataset.ood_split with shots"),
     ("calibration", {**ROWS, "student.text_side": False}, "set student.classifier"),
     ("calibration", {**ROWS, "image_teacher": OTHER_TEACHER}, "set student.classifier, or an image_teacher"),
+    ("post_hoc", ROWS, "set student.classifier"),
+    ("post_hoc", {**IMAGE, "dataset.ood_split": {}}, "dataset.ood_split.shots"),
     ("robustness", ROWS, "set another student.kind"),
     ("latency", ROWS, "set another student.kind"),
 ]
@@ -190,6 +215,7 @@ def test_what_only_the_data_and_the_rows_tell_is_refused_before_anything_is_trai
     changed = {**WORLD, "student": {"kind": "tiny"}, "losses": labels, **overrides}
     if "dataset" in overrides:
         changed |= {"dataset": coco_captions(tmp_path / "coco"), "texts": {}, "text_sources": []}
+        changed |= {"prompts": ["general"]}  # which names no class
     context = quiet_context(with_overrides(load_experiment(SMOKE), changed, "test"), tmp_path)
     with pytest.raises(ConfigError, match=told):
         line.run(context, "report")

@@ -83,6 +83,8 @@ def _worker(spool_dir: Path, number: int) -> None:
 def test_a_sweep_becomes_a_parent_with_children_and_flat_numeric_parameters(store: Store, tmp_path: Path) -> None:
     tracker = SpoolTracker(store.spool_dir)
     _run_trial(tracker, range(3))
+    for epochs in ("epoch 1: look", "epoch 1: look; epoch 2: again"):  # the later value is the one that stays
+        tracker.set_tags(TRIAL, {"alarm.overfitting": epochs})
     tracker.end_run(TRIAL, "KILLED", "asha: below the best at epoch 3")
     tracker.start_run(SWEEP, name="text sweep")  # the parent reports later than its child
     report = tmp_path / "report.html"
@@ -105,6 +107,7 @@ def test_a_sweep_becomes_a_parent_with_children_and_flat_numeric_parameters(stor
     assert (trial.data.params["losses.name"], trial.data.params["ema"]) == ("text", "true")
     assert (trial.info.status, sweep.info.status) == ("KILLED", "FINISHED")
     assert trial.data.tags["stop_reason"] == "asha: below the best at epoch 3"
+    assert trial.data.tags["alarm.overfitting"] == "epoch 1: look; epoch 2: again"
     artifacts = open_client(store.uri).list_artifacts(sweep.info.run_id, "report")
     assert [item.path for item in artifacts] == ["report/report.html"]
     assert (Path(sweep.info.artifact_uri) / "report" / "report.html").read_text() == "<p>42</p>"

@@ -21,6 +21,7 @@ def _tell_a_story(tracker: Tracker) -> None:
     )
     tracker.log_metrics("demo/arm/a", {"loss": 1.5}, step=0)
     tracker.log_metrics("demo/arm/a", {"loss": math.nan}, step=1)
+    tracker.set_tags("demo/arm/a", {"alarm.overfitting": "epoch 1: look at it"})
     tracker.end_run("demo/arm/a", "FINISHED", "all epochs done")
 
 
@@ -47,13 +48,14 @@ def test_the_memory_tracker_remembers_curves_and_the_reason_for_stopping() -> No
     run = tracker.runs["demo/arm/a"]
     assert run.params == {"lr": 1e-3, "loss.text.weight": 2}
     assert run.metrics["loss"][0] == (0, 1.5)
+    assert run.tags == {"kind": "arm", "alarm.overfitting": "epoch 1: look at it"}
     assert (run.status, run.stop_reason) == ("FINISHED", "all epochs done")
 
 
 def test_events_come_back_in_order_with_all_they_said(tmp_path: Path) -> None:
     _tell_a_story(SpoolTracker(tmp_path))
     events = [item.event for item in read_spool(tmp_path, {})]
-    assert [event.kind for event in events] == ["start", "metrics", "metrics", "end"]
+    assert [event.kind for event in events] == ["start", "metrics", "metrics", "tags", "end"]
     assert events[0].data["params"] == {"lr": 1e-3, "loss.text.weight": 2}
     assert math.isnan(events[2].data["metrics"]["loss"])
     assert Event.from_line(events[0].to_line()) == events[0]
@@ -64,9 +66,9 @@ def test_a_torn_last_line_is_left_alone_and_a_damaged_middle_line_is_skipped(tmp
     (file,) = tmp_path.glob("*.jsonl")
     whole = file.read_bytes()
     file.write_bytes(whole + b'{"event":"end","run":"demo/arm/a","ti')
-    assert len(read_spool(tmp_path, {})) == 4
+    assert len(read_spool(tmp_path, {})) == 5
     file.write_bytes(b'{"event":"start","run\n' + whole)
-    assert [item.event.kind for item in read_spool(tmp_path, {})] == ["start", "metrics", "metrics", "end"]
+    assert [item.event.kind for item in read_spool(tmp_path, {})] == ["start", "metrics", "metrics", "tags", "end"]
 
 
 def test_reading_goes_on_behind_the_given_offsets(tmp_path: Path) -> None:

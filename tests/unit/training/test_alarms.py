@@ -130,6 +130,15 @@ def test_alarms_of_a_prefix_are_a_prefix() -> None:
     assert {alarm.name for alarm in whole} == {"overfitting", "coherence_without_ood"}
     for length in range(41):
         assert alarms(rows[:length]) == [alarm for alarm in whole if alarm.epoch <= length]
+        assert alarms(rows[:length], newest=True) == [alarm for alarm in whole if alarm.epoch == length]
+
+
+def test_the_newest_alarms_of_a_long_spell_are_told_at_its_start_only() -> None:
+    held_out = np.concatenate([np.full(12, 0.5), np.linspace(0.5, 0.1, 30)])
+    rows = history(train__accuracy=line(0.2, 0.9, 42), select__mean_per_class=held_out)
+    told = [alarm.epoch for length in range(43) for alarm in alarms(rows[:length], newest=True)]
+    assert told == [alarm.epoch for alarm in alarms(rows)]
+    assert len(told) == 1
 
 
 def test_a_short_history_or_one_without_these_metrics_raises_nothing() -> None:

@@ -9,11 +9,11 @@ import pytest
 from orchestrator.config.composition import problems_of, supplied
 from orchestrator.config.load import with_overrides
 from orchestrator.students.networks.student import IMAGE
+from orchestrator.training.assembly import build_model
 from orchestrator.training.data import load_split, load_teacher
 from orchestrator.training.loop import Trainer
 from orchestrator.training.model import MORE_VIEWS, check_inputs, made_by
 from orchestrator.training.order import Place
-from orchestrator.training.run import build_model
 from tests.smoke_line import SmokeLine, make_smoke_line
 
 EVERYTHING: dict[str, Any] = {

@@ -24,9 +24,9 @@ VIEWS = "more views of an image (training.more_views) and a student that reads i
 SUPPLIED_BY: Final[Mapping[str, str]] = {
     v.STUDENT_LOGITS: "student with a classifier (student.classifier)",
     v.STUDENT_FEATURE: "student that computes one (all but projection and bottleneck)",
-    v.STUDENT_MAP: "student with a map: of images, or attention and cbam with image_input: teacher_map",
+    v.STUDENT_MAP: "student with a map: of images, or attention and cbam on the teacher's map (student.image_input)",
     v.STUDENT_EMBEDDING: "student with an embedding (student.embedding)",
-    v.STUDENT_TEXT: "text_sources, and a student with text_side: true (two-tower ones, resnet_embedding, ...)",
+    v.STUDENT_TEXT: "text_sources, and a student with a side for texts (student.text_side: true)",
     v.TEXT_PREDICTION: "text_sources, and a student with a feature, which the adaptor reads (adaptor)",
     v.VIEW_FEATURE: VIEWS,
     v.VIEW_LOGITS: f"{VIEWS}, with a classifier",

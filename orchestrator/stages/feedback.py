@@ -64,7 +64,8 @@ class Feedback:
 
 
 def short_metrics(
-    metrics: Mapping[str, Any], names: tuple[str, ...] = ("train/loss", "select/all", "select/few", "alarms")
+    metrics: Mapping[str, Any],
+    names: tuple[str, ...] = ("train/loss", "select/all", "select/few", "speed/data_wait_fraction", "alarms"),
 ) -> str:
     """A few metrics for a progress line."""
     return " ".join(f"{name.split('/')[-1]} {metrics[name]:.3g}" for name in names if name in metrics)

@@ -34,6 +34,7 @@ from orchestrator.on_ray.executor import RayExecutor
 from orchestrator.search.space import SearchSpace
 from orchestrator.stages import caption, describe, index, tune
 from orchestrator.tracking import TrackingSettings
+from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.run import HISTORY, read_result, train
 from orchestrator.training.student_file import STUDENT
 from tests.on_ray.placement import PlacementWorker
@@ -182,6 +183,7 @@ def test_one_worker_of_ray_train_trains_to_the_same_bits_and_loss_curve_as_in_pr
     alone, under = (smoke_line.job(tmp_path / name, overrides) for name in ("alone", "under"))
     for _ in train(alone):
         pass
+    under = under.model_copy(update={"loading": InputSettings(num_loaders=1)})  # a loader beside Ray's threads
     executor.train(under, WorkerSettings(num_workers=1), lambda _: None)
     assert (Path(alone.folder) / STUDENT).read_bytes() == (Path(under.folder) / STUDENT).read_bytes()
     told, told_too = (read_json(Path(job.folder) / HISTORY) for job in (alone, under))

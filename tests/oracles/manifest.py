@@ -42,22 +42,22 @@ Outputs = dict[str, Any]  # keys without their `out_`
 Adapter = Callable[[Inputs, Parameters], Outputs]
 
 
-def manifest_of(name: str) -> dict[str, Any]:
+def manifest_of(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     """The manifest of a vector."""
-    found: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text())
+    found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text())
     return found
 
 
-def arrays_of(name: str) -> dict[str, Tensor]:
+def arrays_of(name: str, folder: Path = FOLDER) -> dict[str, Tensor]:
     """The stored arrays, with their `in_` and `out_`."""
-    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as arrays:
+    with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
         return {key: torch.from_numpy(np.array(arrays[key])) for key in arrays}
 
 
 def inputs_of(arrays: Mapping[str, Tensor], dtype: torch.dtype) -> Inputs:
-    """Fresh inputs in this number format."""
+    """Fresh inputs in this number format; an adapter may change them."""
     return {
-        key.removeprefix("in_"): tensor.to(dtype) if tensor.is_floating_point() else tensor.clone()
+        key.removeprefix("in_"): tensor.to(dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
         for key, tensor in arrays.items()
         if key.startswith("in_")
     }

@@ -14,19 +14,26 @@ from orchestrator.losses.formulas.output_pair import pooled_alike
 Form = Literal["code", "paper"]
 
 
-def attention(feature_map: Tensor, *, power: float = 2.0) -> Tensor:
-    """Unit vectors [N, h * w] of the channels' mean of |F|^power (Zagoruyko and Komodakis 2017)."""
-    return unit(feature_map.abs().pow(power).mean(dim=1).flatten(1))
+def attention(feature_map: Tensor, *, power: float = 2.0, signed: bool = False) -> Tensor:
+    """Unit vectors [N, h * w] of the channels' mean of |F|^power (Zagoruyko and Komodakis 2017).
+
+    `signed`: of F^power, for whole powers: mdistiller takes no absolute value, which differs for odd ones.
+    """
+    strength = feature_map if signed else feature_map.abs()
+    return unit(strength.pow(power).mean(dim=1).flatten(1))
 
 
-def attention_transfer(student_map: Tensor, teacher_map: Tensor, *, power: float = 2.0, form: Form = "code") -> Tensor:
+def attention_transfer(
+    student_map: Tensor, teacher_map: Tensor, *, power: float = 2.0, signed: bool = False, form: Form = "code"
+) -> Tensor:
     """Distance of both attentions: mean square over rows and positions ("code"), or mean length of the row ("paper").
 
     Maps [N, c, h, w] of any channels; the larger is average-pooled to the smaller. "paper" is printed there, "code" is
     what its authors and mdistiller compute. A scalar >= 0 in float32 or better; no gradient into the teacher.
     """
-    student, teacher = pooled_alike(upcast(student_map), constant(teacher_map, student_map))
-    return _distance(attention(student, power=power) - attention(teacher, power=power), form)
+    maps = pooled_alike(upcast(student_map), constant(teacher_map, student_map))
+    student, teacher = (attention(one, power=power, signed=signed) for one in maps)
+    return _distance(student - teacher, form)
 
 
 def pooled_attention_transfer(student: Tensor, teacher: Tensor, *, power: float = 2.0, form: Form = "code") -> Tensor:
@@ -48,13 +55,13 @@ def _distance(difference: Tensor, form: Form) -> Tensor:
 class AttentionTransfer(Loss):
     """The formula."""
 
-    def __init__(self, *, power: float = 2.0, form: Form = "code") -> None:
+    def __init__(self, *, power: float = 2.0, signed: bool = False, form: Form = "code") -> None:
         super().__init__()
-        self.power = power
+        self.power, self.signed = power, signed
         self.form: Form = form
 
     def forward(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
-        return attention_transfer(student_map, teacher_map, power=self.power, form=self.form)
+        return attention_transfer(student_map, teacher_map, power=self.power, signed=self.signed, form=self.form)
 
 
 class AttentionTransferOfPooled(Loss):

@@ -75,9 +75,9 @@ def text_contrastive_loss(
             if symmetric:
                 per_row = (per_row + _cross_entropy(scale * own_text[:, q] @ candidates.T, target, present)) / 2
             num_present = present.sum()
-            share_of_row = num_workers / num_present.clamp_min(1) if reduction == "mean" else float(num_workers)
             kept = (text_id[:, q] >= 0) & (num_present >= 2)
-            total = total + (per_row * kept).sum() * share_of_row
+            over_rows = (per_row * kept).sum() * num_workers
+            total = total + (over_rows / num_present.clamp_min(1) if reduction == "mean" else over_rows)
         return total
 
 

@@ -55,7 +55,7 @@ def vl_proximity_loss(
     num_kept, num_workers = kept.sum(), 1
     if negatives == "global":
         num_kept, num_workers = distributed.sum_over_workers(num_kept), distributed.world_size()
-    return torch.where(kept, per_image, 0.0).sum() * (num_workers / num_kept.clamp_min(1))
+    return torch.where(kept, per_image, 0.0).sum() * num_workers / num_kept.clamp_min(1)
 
 
 def teacher_is_right(teacher: Tensor, class_text: Tensor, label: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ VARIANTS: list[Frozen] = [
     DistSettings(temperature=2, inter_weight=0, intra_weight=2),
     DistSettings(negatives="per_worker"),
     AttentionTransferSettings(form="paper", power=3),
+    AttentionTransferSettings(power=3, signed=True),
     SimilarityPreservingSettings(output="map", row_norm="l1"),
     SimilarityPreservingSettings(negatives="per_worker"),
     RelationalKDSettings(output="map", distance_weight=1, angle_weight=2),

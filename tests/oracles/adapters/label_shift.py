@@ -100,16 +100,16 @@ def rise(inputs: Inputs, parameters: Parameters) -> Outputs:
     embedding, logits = inputs["student_embedding"].requires_grad_(), inputs["student_logits"].requires_grad_()
     domain = inputs["domain_text_raw"]
     parameters.sizes(N=len(logits), C=logits.shape[1], K=domain.shape[1], D=domain.shape[2])
-    loss = Rise(
-        temperature=parameters["T"],
-        logit_scale=parameters["teacher_logit_scale"],
-        kl_weight=parameters["weight_kl"],
-        ce_weight=parameters["weight_ce"],
-        distance_weight=parameters["weight_distance"],
-    )
-    total = loss(embedding, logits, inputs["teacher_image"], inputs["text_anchor_raw"], domain, inputs["target"])
-    gradients = torch.autograd.grad(total, (embedding, logits))
-    return {**loss.observed(), "total": total, "grad_embedding": gradients[0], "grad_logits": gradients[1]}
+    given = embedding, logits, inputs["teacher_image"], inputs["text_anchor_raw"], domain, inputs["target"]
+    temperature, scale = parameters["T"], parameters["teacher_logit_scale"]
+    weights = [parameters[f"weight_{part}"] for part in ("kl", "ce", "distance")]
+    every_part = Rise(temperature=temperature, logit_scale=scale, kl_weight=1, ce_weight=1, distance_weight=1)
+    every_part(*given)  # a part of weight 0, which the total leaves out, is stored all the same
+    kl, ce, distance = weights
+    loss = Rise(temperature=temperature, logit_scale=scale, kl_weight=kl, ce_weight=ce, distance_weight=distance)
+    total = loss(*given)
+    gradients = torch.autograd.grad(total, (embedding, logits), materialize_grads=True)
+    return {**every_part.observed(), "total": total, "grad_embedding": gradients[0], "grad_logits": gradients[1]}
 
 
 ADAPTERS: dict[str, Adapter] = {

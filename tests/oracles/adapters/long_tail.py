@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from orchestrator.losses.formulas.class_prior import class_prior
 from orchestrator.losses.formulas.key_queue import KeyQueue
 from orchestrator.losses.formulas.parametric_contrastive import (
     effective_number_weights,
@@ -36,8 +37,7 @@ def proco(inputs: Inputs, parameters: Parameters) -> Outputs:
     estimator.current.mean.copy_(inputs["init_mean_new"])
     start = concentration(estimator.current.mean)
     torch.testing.assert_close(start, inputs["init_kappa"].double(), rtol=1e-4, atol=0)
-    torch.testing.assert_close(log_vmf_normalizer(start, dim), inputs["init_logc"].double(), rtol=1e-4, atol=1e-2)
-    log_prior = torch.log(count.double() / count.sum())
+    log_prior = torch.log(class_prior(count.tolist()))
     got: Outputs = {}
     for step in range(parameters["epochs"] * parameters["steps_per_epoch"]):
         epoch, within = divmod(step, parameters["steps_per_epoch"])

@@ -29,6 +29,8 @@ from orchestrator.losses.formulas.vl_proximity import teacher_is_right, vl_proxi
 from orchestrator.losses.objective import Objective
 from tests.oracles.manifest import Adapter, Inputs, Outputs, Parameters
 
+OOD_TEMPERATURE, OOD_NUM_TEXTS = 0.07, 256  # methods 1.1 and 1.4, where a manifest does not tell them
+
 
 def sizes(inputs: Inputs, parameters: Parameters) -> None:
     num_images, width = inputs["student"].shape
@@ -126,7 +128,8 @@ def caption(inputs: Inputs, parameters: Parameters) -> Outputs:
 
 
 def caption_beside_classes(inputs: Inputs, parameters: Parameters) -> Outputs:
-    both = objective({"cls": EmbeddingCrossEntropySettings(), "cap": CaptionContrastiveSettings()}, inputs)
+    cls = EmbeddingCrossEntropySettings(temperature=parameters.get("temperature", OOD_TEMPERATURE))
+    both = objective({"cls": cls, "cap": CaptionContrastiveSettings()}, inputs)
     return {**caption(inputs, parameters), "loss_cls_plus_cap": both}
 
 
@@ -154,7 +157,7 @@ def total(inputs: Inputs, parameters: Parameters) -> Outputs:
     tau = parameters["temperature"]
     losses: dict[str, LossSettings] = {
         "cls": EmbeddingCrossEntropySettings(temperature=tau),
-        "vlprox": VLProximitySettings(temperature=tau, k=256, filter="teacher_correct"),
+        "vlprox": VLProximitySettings(temperature=tau, k=parameters.get("k", OOD_NUM_TEXTS), filter="teacher_correct"),
         "cap": CaptionContrastiveSettings(),
         "mse": EmbeddingMSESettings(),
         "imcst": ImageContrastiveSettings(temperature=tau, mode="bidirectional"),

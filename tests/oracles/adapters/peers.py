@@ -49,22 +49,23 @@ def decoupled(inputs: Inputs, parameters: Parameters) -> Outputs:
 
 
 def torchdistill_kd(inputs: Inputs, parameters: Parameters) -> Outputs:
-    options = {
-        "temperature": parameters["T"],
-        "hard_label_weight": parameters["alpha"],
-        "teacher_weight": parameters.get("beta"),
-    }
-    return on_logits(inputs, parameters, lambda s, t: kd_with_cross_entropy(s, t, inputs["target"], **options))
+    return _torchdistill(inputs, parameters, standardise=False)
 
 
 def torchdistill_logitstd(inputs: Inputs, parameters: Parameters) -> Outputs:
-    options = {
-        "temperature": parameters["T"],
-        "hard_label_weight": parameters["alpha"],
-        "teacher_weight": parameters["beta"],
-    }
-    label = inputs["target"]
-    return on_logits(inputs, parameters, lambda s, t: kd_with_cross_entropy(s, t, label, standardise=True, **options))
+    return _torchdistill(inputs, parameters, standardise=True)
+
+
+def _torchdistill(inputs: Inputs, parameters: Parameters, *, standardise: bool) -> Outputs:
+    """Its alpha and beta weigh cross-entropy and KD; without an alpha its class gives the divergence alone."""
+    alpha, beta = parameters["alpha"], parameters.get("beta")
+    options = {"temperature": parameters["T"], "standardise": standardise}
+    if not alpha:
+        return on_logits(inputs, parameters, lambda s, t: hinton_kd(s, t, square_temperature=False, **options))
+    weights = {"hard_label_weight": alpha, "teacher_weight": beta}
+    return on_logits(
+        inputs, parameters, lambda s, t: kd_with_cross_entropy(s, t, inputs["target"], **weights, **options)
+    )
 
 
 def dist(inputs: Inputs, parameters: Parameters) -> Outputs:
@@ -74,7 +75,7 @@ def dist(inputs: Inputs, parameters: Parameters) -> Outputs:
 
 def mdistiller_attention(inputs: Inputs, parameters: Parameters) -> Outputs:
     power = parameters["p"]
-    return on_outputs(inputs, parameters, lambda s, t: attention_transfer(s, t, power=power))
+    return on_outputs(inputs, parameters, lambda s, t: attention_transfer(s, t, power=power, signed=True))
 
 
 def torchdistill_attention(inputs: Inputs, parameters: Parameters) -> Outputs:

@@ -2,6 +2,7 @@
 
 import torch
 
+from orchestrator.losses.formulas.class_prior import class_prior
 from orchestrator.losses.formulas.image_distillation import feature_distillation, logit_distillation
 from orchestrator.losses.formulas.logit_adjusted_cross_entropy import logit_adjusted_cross_entropy
 from orchestrator.losses.formulas.text_contrastive import text_contrastive_loss
@@ -9,10 +10,9 @@ from tests.oracles.manifest import Adapter, Inputs, Outputs, Parameters
 
 
 def logit_adjust(inputs: Inputs, parameters: Parameters) -> Outputs:
-    count = inputs["class_counts"]
     logits = inputs["logits"].requires_grad_()
     weight = inputs["weight"] if parameters["class_weights"] else None
-    log_prior = torch.log(count / count.sum())
+    log_prior = torch.log(class_prior(inputs["class_counts"].tolist()))
     loss = logit_adjusted_cross_entropy(logits, inputs["target"], log_prior, tau=parameters["tau"], class_weight=weight)
     return {"loss": loss, "grad_logits": torch.autograd.grad(loss, logits)[0]}
 

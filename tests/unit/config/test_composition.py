@@ -122,16 +122,10 @@ def test_mixing_makes_mixed_targets_and_refuses_losses_of_whole_images(smoke: Ex
         ({"training.freeze": ["student.nothing.*"]}, "student.nothing.*"),
         ({"training.optimizer.learning_rate_scales": {"nobody.*": 10}}, "learning_rate_scales: 'nobody.*'"),
         ({"training.optimizer.layer_decay": 0.75}, "layer"),
-        ({"evaluation.measures": ["coherence"]}, "evaluation.measures: coherence needs student.embedding"),
-        ({"evaluation.measures": ["retrieval"], "text_sources": ["general"]}, "report among caption_splits"),
-        ({"evaluation.measures": ["few_shot_retrieval"], **EMBEDDING}, "dataset.ood_split with shots"),
-        ({"evaluation.measures": ["text_spectrum"], **VISION_ONLY}, "encodes texts too"),
         ({"dataset.ood_split": {"seed": 0}}, "8 classes have no training image"),
     ],
 )  # fmt: skip
-def test_students_training_and_measures_that_do_not_fit_are_told(
-    smoke: Experiment, change: dict[str, Any], told: str
-) -> None:
+def test_students_and_training_that_do_not_fit_are_told(smoke: Experiment, change: dict[str, Any], told: str) -> None:
     loss = {"kind": "logit_adjusted_cross_entropy"}
     assert problems_of(changed(smoke, loss=loss)) == []
     assert told in "; ".join(problems_of(changed(smoke, change, loss=loss)))

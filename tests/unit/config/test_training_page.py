@@ -45,4 +45,4 @@ def test_a_snippet_of_the_page_holds_in_an_experiment(snippet: dict[str, Any]) -
 
 def test_the_page_tells_every_recipe() -> None:
     assert [name for name in get_args(Recipe) if f"`{name}`" not in PAGE] == []
-    assert len(SNIPPETS) == 11
+    assert len(SNIPPETS) == 12

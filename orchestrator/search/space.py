@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from orchestrator.config.experiment import NAME_PATTERN, Experiment, Override, shared_by_arms
+from orchestrator.config.arms import shared_by_arms
+from orchestrator.config.experiment import NAME_PATTERN, Experiment, Override
 from orchestrator.config.load import read_yaml, validate, with_overrides
 from orchestrator.errors import ConfigError
 from orchestrator.frozen import Frozen

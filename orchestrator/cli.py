@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli_convert import add_convert_command
+from orchestrator.cli_export import add_export_commands
 from orchestrator.cli_jobs import add_job_commands
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ OverrideExecutionOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="print the resolved experiment and what would be made")]
 RebuildOption = Annotated[list[str] | None, typer.Option("--rebuild", help="make this stage anew; may be repeated")]
-RehashOption = Annotated[
-    bool, typer.Option("--rehash", help="hash the images again instead of trusting their names, sizes and times")
-]
+RehashOption = Annotated[bool, typer.Option("--rehash", help="hash the images again instead of trusting their stamp")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print only the result")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
@@ -287,6 +286,7 @@ def store_export(
 
 
 add_job_commands(app, _told_plainly)
+add_export_commands(app, _told_plainly, _open_executor)
 add_convert_command(app, _told_plainly)
 
 

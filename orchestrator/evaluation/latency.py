@@ -44,7 +44,7 @@ def inference_latency(
     found = {"num_parameters": float(num_parameters(student))}
     try:
         for count in threads:
-            with _threads(count):
+            with cpu_threads(count):
                 for size in batch_sizes:
                     images = torch.randn(size, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
                     images = images.to(parameter.device, parameter.dtype)
@@ -72,7 +72,8 @@ def _finish(device: torch.device) -> None:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def cpu_threads(count: int) -> Iterator[None]:
+    """Torch works with so many threads inside."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

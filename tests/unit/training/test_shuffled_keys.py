@@ -38,7 +38,7 @@ def key_maker(*, with_norm: bool) -> DistillationModel:
     student = TinyStudentSettings(width=4).build(
         StudentContext(4, image_size=SIDE, teacher_dim=5, text_dim=7, num_texts=1)
     )
-    model = DistillationModel(student, None, Objective({"keys": (1.0, OfKeys())})).train()
+    model = DistillationModel(student, None, Objective({"of_keys": (1.0, OfKeys())})).train()
     model.shuffled_by = SHUFFLED_BY
     for one in model.modules():
         if isinstance(one, nn.BatchNorm2d) and not with_norm:

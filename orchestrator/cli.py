@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_jobs import add_job_commands
+
 if TYPE_CHECKING:
     from orchestrator.config.execution import Execution
     from orchestrator.executors.protocol import Executor
@@ -230,6 +232,9 @@ def store_export(
 
         names = [name.strip() for name in columns.split(",") if name.strip()]
         typer.echo(f"{export(one_store(folder), target, names):,} rows to {target}")
+
+
+add_job_commands(app, _told_plainly)
 
 
 def main() -> None:

@@ -44,6 +44,15 @@ def sum_over_workers(tensor: Tensor) -> Tensor:
     return total.to(tensor.device)
 
 
+def texts_of_workers(text: str) -> list[str]:
+    """What every worker has to say, in the order of their ranks."""
+    if world_size() == 1:
+        return [text]
+    said: list[str] = [""] * world_size()
+    dist.all_gather_object(said, text)
+    return said
+
+
 def broadcast_buffers(module: nn.Module) -> None:
     """Give every worker worker 0's buffers (running statistics of BatchNorm), in place."""
     if world_size() == 1:

@@ -3,10 +3,14 @@
 Runs index, caption, embed and shard once for each folder of tests. Knows nothing of single tests.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from orchestrator.artifacts.embeddings import HEADER
 from orchestrator.artifacts.storage import read_json, write_json
@@ -19,7 +23,9 @@ from orchestrator.stages.context import Context, Plan
 from orchestrator.stages.feedback import Feedback
 from orchestrator.stages.train import make_job
 from orchestrator.tracking import NullTracker, TrackingSettings
-from orchestrator.training.run import TrainingJob
+from orchestrator.training.data import load_split, load_teacher
+from orchestrator.training.loop import Trainer
+from orchestrator.training.run import TrainingJob, build_model
 
 PROJECT = Path(__file__).resolve().parent.parent
 SMOKE = PROJECT / "jobs" / "experiments" / "smoke.yaml"
@@ -63,3 +69,20 @@ def drop_arrays(embeddings: Path, *prefixes: str) -> None:
     header = read_json(embeddings / HEADER)
     kept = {name: array for name, array in header["arrays"].items() if not name.startswith(prefixes)}
     write_json(embeddings / HEADER, {**header, "arrays": kept})
+
+
+def trainer_of(job: TrainingJob, bad_row: int | None = None) -> Trainer:
+    """The trainer of a job in this process.
+
+    Args:
+        bad_row: of the image whose vector of the image teacher is not a number, as a damaged file would have it.
+    """
+    images, teacher = load_split(Path(job.shards), "train"), load_teacher(Path(job.embeddings), job.text_sources)
+    if bad_row is not None:
+        assert teacher.image_vectors is not None
+        vectors = np.array(teacher.image_vectors)
+        vectors[bad_row, 0] = np.nan
+        teacher = dataclasses.replace(teacher, image_vectors=vectors)
+    counts = tuple(np.bincount(images.labels, minlength=job.num_classes).tolist())
+    model = build_model(job, counts, teacher.dims)
+    return Trainer(model, job.training, images, teacher, device=torch.device("cpu"))

@@ -21,7 +21,7 @@ class LossContext:
         embedding_dim: width of the student's embedding (D unless the student says otherwise).
         teacher_feature_dim, teacher_map_dim: d_t and c_t, width of the teacher's feature, channels of its map.
         num_images: of the training list, what `image_row` is below.
-        batch_size: global, over all workers.
+        batch_size: images that the losses see together: of all workers, in one micro-batch.
         num_views: V, views of an image in a batch.
         num_domains: K, domain texts of each class.
     """

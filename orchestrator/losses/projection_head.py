@@ -51,9 +51,9 @@ class KeyQueueSettings(HeadSettings):
         batch_size = context.batch_size
         if batch_size > 0 and self.queue_size % batch_size:
             raise ConfigError(
-                f"queue_size {self.queue_size} is no multiple of the global batch size {batch_size}",
+                f"queue_size {self.queue_size} is no multiple of the {batch_size} images that are seen together",
                 expected=f"a multiple of {batch_size}, such as {max(1, self.queue_size // batch_size) * batch_size}",
-                remedy="set queue_size of this loss, or training.batch_size",
+                remedy="set queue_size of this loss, training.batch_size, or training.accumulation_steps",
             )
 
 

@@ -14,8 +14,9 @@ import ray.train
 import ray.train.torch
 
 from orchestrator.config.execution import TrialSettings, WorkerSettings
-from orchestrator.errors import ArtifactError, ConfigError, OrchestratorError
+from orchestrator.errors import ArtifactError, OrchestratorError
 from orchestrator.executors.protocol import EachDone, EachProgress, OnProgress
+from orchestrator.training.parallel import check_workers
 from orchestrator.training.run import TrainingJob, read_progress, train
 from orchestrator.training.tune import TuningJob, tune
 
@@ -38,11 +39,7 @@ def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, 
         ConfigError: the global batch cannot be shared equally.
         ArtifactError: the workers failed more often than `max_failures`.
     """
-    if job.training.batch_size % workers.num_workers:
-        raise ConfigError(
-            f"training.batch_size {job.training.batch_size} on {workers.num_workers} workers",
-            expected="a global batch that the workers share equally",
-        )
+    check_workers(job.training, workers.num_workers)
     use_gpu = workers.num_gpus_per_worker > 0
     resources = {"CPU": workers.num_cpus_per_worker, **({"GPU": workers.num_gpus_per_worker} if use_gpu else {})}
     trainer = ray.train.torch.TorchTrainer(

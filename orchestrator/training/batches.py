@@ -31,7 +31,6 @@ class BatchMaker:
         settings: views, mixing, seeds.
         num_classes: of mixed targets.
         image_size: side of the student's views, pixels; None: that of the stored images.
-        rank: of the worker whose share of each global batch this makes.
     """
 
     images: SplitData
@@ -39,7 +38,6 @@ class BatchMaker:
     settings: TrainingSettings
     num_classes: int
     image_size: int | None = None
-    rank: int = 0
 
     def __call__(self, rows: Indices, place: Place) -> dict[str, Tensor]:
         """The batch of these images: the views that `place` shows, labels, and the teacher's rows for view 1."""
@@ -65,6 +63,6 @@ class BatchMaker:
         if settings.mixing is not None:
             batch = mix(
                 batch, settings.mixing, self.num_classes, data_seed=settings.data_seed, pass_index=place.pass_index,
-                batch_index=place.index, first_pair=self.rank * ((len(rows) + 1) // 2),
+                batch_index=place.index, first_pair=place.share * ((len(rows) + 1) // 2),
             )  # fmt: skip
         return batch

@@ -73,6 +73,6 @@ def few_shot_batches(
         if not share:
             raise ConfigError(
                 f"a few-shot batch of {len(batch)} images cannot be shared by {num_workers} workers",
-                remedy="raise training.batch_size, or take fewer workers",
+                remedy="raise training.batch_size, or take fewer workers or a smaller training.accumulation_steps",
             )
         yield batch[rank * share : (rank + 1) * share]

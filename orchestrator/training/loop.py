@@ -6,22 +6,27 @@ iterate. Reads and writes nothing; knows nothing of files, drivers or tracking.
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator import distributed
 from orchestrator.errors import NonFiniteLossError
+from orchestrator.students.networks.student import Student
 from orchestrator.training import order
+from orchestrator.training.average import StudentAverage
 from orchestrator.training.batches import BatchMaker
 from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.gradients import gradient_report
 from orchestrator.training.mixing import check_mixing
 from orchestrator.training.model import DistillationModel
 from orchestrator.training.optimizer import build_optimizer, set_rates
+from orchestrator.training.precision import AUTOCAST_DTYPE, Stepper
 from orchestrator.training.settings import TrainingSettings
 
 
@@ -67,22 +72,26 @@ class Trainer:
         image_size: int | None = None,
         num_classes: int | None = None,
         num_seen_classes: int | None = None,
-        parallel: nn.Module | None = None,
+        parallel: DistributedDataParallel | None = None,
     ) -> None:
         self.model, self.settings, self.images = model, settings, images
-        self.device, self._forward = device, parallel or model
+        self.device, self._parallel, self._forward = device, parallel, parallel or model
         self.batch_maker = BatchMaker(
-            images, teacher, settings, num_classes or int(images.labels.max()) + 1, image_size, distributed.rank()
+            images, teacher, settings, num_classes or int(images.labels.max()) + 1, image_size
         )
         self.optimizer = build_optimizer(settings.optimizer, model)
+        self.stepper = Stepper(self.optimizer, model, settings.precision, device, settings.gradient_clip_norm)
+        model.autocast_dtype = AUTOCAST_DTYPE[settings.precision]
+        self.average = None if settings.ema is None else StudentAverage(model.student, settings.ema)
         self._peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.order = order.Order(
             images.labels, settings.batch_size, settings.data_seed, settings.sampler, settings.passes_per_epoch,
-            num_seen_classes,
+            num_seen_classes, settings.accumulation_steps,
         )  # fmt: skip
         self.batches_per_epoch = self.order.batches_per_epoch
         self.num_steps = self.batches_per_epoch * settings.epochs
         self.step_index = 0
+        self._num_seen = 0  # micro-batches since the optimiser's last step
         constants = {} if teacher is None else teacher.constants(int(images.labels.max()) + 1)
         self._constants = {name: tensor.to(device) for name, tensor in constants.items()}
         check_mixing(model, settings)
@@ -96,37 +105,70 @@ class Trainer:
         return {**moved, **self._constants}
 
     def step(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:
-        """One optimiser step; returns the detached parts of the loss, `loss` being the total.
+        """Learn from one micro-batch; with the last of an optimiser step's micro-batches the optimiser steps.
+
+        Returns:
+            The detached parts of the loss, `loss` being the total; means over the micro-batch.
 
         Raises:
-            NonFiniteLossError: naming step, parts and image ids; the parameters are left as they were.
+            NonFiniteLossError: naming step, parts and image ids; on all workers where one has met it. The parameters
+                are left as they were.
         """
+        num_parts = self.settings.accumulation_steps
+        is_first, is_last = self._num_seen == 0, self._num_seen == num_parts - 1
+        if is_first:
+            self._begin_step()
+        self.model.begins_step = is_first
+        objective, every = self.model.objective, self.settings.gradient_report_every_steps
+        objective.keep_terms = is_first and every is not None and self.step_index % every == 0
+        with nullcontext() if is_last or self._parallel is None else self._parallel.no_sync():
+            total, parts = self._forward(batch)
+            self._refuse_non_finite(total, parts, rows)
+            if objective.keep_terms:
+                parts |= gradient_report(objective.terms, self.model.student)
+            self.stepper.backward(total / num_parts)
+        self._num_seen += 1
+        if is_last:
+            parts |= self._finish_step()
+        return {"loss": total.detach(), **parts}
+
+    def _begin_step(self) -> None:
         set_rates(
             self.optimizer, self._peaks, self.settings.schedule, step=self.step_index, num_steps=self.num_steps,
             num_epochs=self.settings.epochs, peak=self.settings.optimizer.learning_rate,
         )  # fmt: skip
-        objective, every = self.model.objective, self.settings.gradient_report_every_steps
-        objective.set_progress(self.step_index / self.num_steps)
-        objective.keep_terms = every is not None and self.step_index % every == 0
-        total, parts = self._forward(batch)
-        if not bool(torch.isfinite(total)):
-            shown = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
-            ids = ", ".join(self.images.image_ids[row] for row in rows[:8])
-            raise NonFiniteLossError(
-                f"the loss is {float(total.detach())} at step {self.step_index} ({shown}); images {ids}, ...",
-                expected="a finite loss",
-                remedy="lower training.optimizer.learning_rate, or set training.gradient_clip_norm",
-            )
-        if objective.keep_terms:
-            parts |= gradient_report(objective.terms, self.model.student)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        if self.settings.gradient_clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip_norm)
-        self.optimizer.step()
+        self.model.objective.set_progress(self.step_index / self.num_steps)
+        self.stepper.begin()
+
+    def _finish_step(self) -> dict[str, Tensor]:
+        told = self.stepper.step()
         self.model.after_step()
         self.step_index += 1
-        return {"loss": total.detach(), **parts}
+        self._num_seen = 0
+        if self.average is not None:
+            self.average.update(self.model.student, self.step_index)
+        return told
+
+    def _refuse_non_finite(self, total: Tensor, parts: Mapping[str, Tensor], rows: order.Indices) -> None:
+        """Raise on every worker what the first of them has to say, so that none waits for one that is gone."""
+        met = ~torch.isfinite(total.detach())
+        if not bool(distributed.sum_over_workers(met.float())):
+            return
+        shown = ", ".join(f"{name} {float(value):.4g}" for name, value in parts.items())
+        ids = ", ".join(self.images.image_ids[row] for row in rows[:8])
+        told = f"the loss is {float(total.detach())} at step {self.step_index} ({shown}); images {ids}, ..."
+        said = distributed.texts_of_workers(told if bool(met) else "")
+        raise NonFiniteLossError(
+            next(one for one in said if one),
+            expected="a finite loss",
+            remedy="lower training.optimizer.learning_rate, or set training.gradient_clip_norm",
+        )
+
+    @property
+    def student(self) -> Student:
+        """What is evaluated and saved: the student, or its moving average where the settings say so."""
+        ema = self.settings.ema
+        return self.average.student if self.average is not None and ema and ema.is_the_student else self.model.student
 
     def epochs(self) -> Iterator[Progress]:
         """Train from where the state stands to the last epoch, yielding after each."""
@@ -161,6 +203,8 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.stepper.state(),
+            **({"average": self.average.state()} if self.average is not None else {}),
             "step": self.step_index,
             "torch_rng": torch.get_rng_state(),
             **({"cuda_rng": torch.cuda.get_rng_state(self.device)} if self.device.type == "cuda" else {}),
@@ -170,6 +214,9 @@ class Trainer:
         """Continue from `state()` of a training with the same settings."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.stepper.load_state(state["scaler"])
+        if self.average is not None:
+            self.average.load_state(state["average"])
         self.step_index = state["step"]
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and "cuda_rng" in state:  # drop path draws there

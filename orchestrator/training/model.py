@@ -4,13 +4,14 @@ Reads and writes nothing. Knows nothing of data or of drivers.
 """
 
 import copy
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 
 import torch
 from torch import Tensor, nn
 
 from orchestrator import vocabulary as v
 from orchestrator.errors import ConfigError
+from orchestrator.losses.formulas.loss import upcast
 from orchestrator.losses.objective import SUPPLIED_BY, Objective
 from orchestrator.students.networks.student import IMAGE, Student
 
@@ -49,18 +50,31 @@ class DistillationModel(nn.Module):
         self.class_prompt: nn.Module | None = None
         self.live_text: nn.Module | None = None
         self.own_rates: dict[str, float] = {}  # peak learning rate by the beginning of parameters' names
+        self.autocast_dtype: torch.dtype | None = None  # of student, heads and learnt texts; None: their own
+        self.begins_step = True  # whether the next forward is the first since the optimiser's last step
+        self._takes = takes
+        self._compiled: Callable[..., dict[str, Tensor]] | None = None  # no module, so not twice in the state
         made = student.makes()
         self._stacks = [(of, name) for name, of in STACKED.items() if name in takes and of in made]
 
     def forward(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Total loss (scalar) and its detached parts by name."""
-        inputs = self.inputs(batch)
-        total, parts = self.objective(inputs)
+        """Total loss (scalar) and its detached parts by name.
+
+        The losses compute in float32 or better whatever the precision of what they read.
+        """
+        device_type, half = batch[self.student.reads[0]].device.type, self.autocast_dtype
+        with torch.autocast(device_type, dtype=half, enabled=half is not None):
+            inputs = self.inputs(batch)
+        total, parts = self.objective({name: upcast(inputs[name]) for name in inputs if name in self._takes})
         with torch.no_grad():
             guess = predicted(self.student, inputs)
             if guess is not None and v.LABEL in inputs:
                 parts["accuracy"] = (guess == inputs[v.LABEL]).float().mean()
         return total, parts
+
+    def compile_student(self) -> None:
+        """Compile what the student does in training; evaluation and the momentum copy stay as they are."""
+        self._compiled = torch.compile(self.student.forward)
 
     def learn_class_text(self, class_prompt: nn.Module) -> None:
         """Class texts come from this module, () -> [C, D], with gradient into the losses' own."""
@@ -85,15 +99,15 @@ class DistillationModel(nn.Module):
             batch = {**batch, v.TEXT: self.live_text(batch[v.TEXT_ID])}
         inputs = {name: tensor for name, tensor in batch.items() if name not in (IMAGE, MORE_VIEWS)}
         read = [batch[name] for name in self.student.reads]
-        more = batch.get(MORE_VIEWS)
+        more, make = batch.get(MORE_VIEWS), self._compiled or self.student
         if more is None or not self._stacks or self.student.reads != (IMAGE,):
-            made = self.student(*read)
+            made = make(*read)
             for of, name in self._stacks:
                 inputs[name] = made[of][:, None]
         else:  # one pass over all views, as the official codes do: BatchNorm sees them together
             num_rows, num_views = len(read[0]), 1 + more.shape[1]
             together = torch.cat([read[0], *more.unbind(1)]).contiguous(memory_format=torch.channels_last)
-            all_views = self.student(together)
+            all_views = make(together)
             made = {name: tensor[:num_rows] for name, tensor in all_views.items()}
             for of, name in self._stacks:
                 inputs[name] = all_views[of].unflatten(0, (num_views, num_rows)).transpose(0, 1)
@@ -109,7 +123,7 @@ class DistillationModel(nn.Module):
         """Features of view 2 by the momentum copy, which first moves towards the student (PaCo; methods 3.2)."""
         assert self.momentum_student is not None
         assert self.key_momentum is not None
-        if self.training:
+        if self.training and self.begins_step:
             for slow, fast in zip(self.momentum_student.parameters(), self.student.parameters(), strict=True):
                 slow.lerp_(fast.detach(), 1 - self.key_momentum)
         feature: Tensor = self.momentum_student(images)[v.STUDENT_FEATURE]

@@ -18,10 +18,17 @@ __all__ = ["Indices", "Order", "Place", "num_batches"]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a batch stands: `pass_index` counts passes over the data from 0, `index` the batches within its epoch."""
+    """Where a batch stands.
+
+    Attributes:
+        pass_index: passes over the data, from 0.
+        index: the global batch within its epoch, from 0.
+        share: which of the global batch's equal shares this is: micro-batch * number of workers + worker.
+    """
 
     pass_index: int
     index: int
+    share: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Order:
 
     Attributes:
         labels: [n] of the training images.
-        batch_size: global, over all workers.
+        batch_size: global, over all workers and micro-batches.
         num_seen_classes: labels from here on are unseen classes' (the support of few-shot training).
     """
 
@@ -40,6 +47,7 @@ class Order:
     sampler: SamplerSettings = field(default_factory=ShuffledSampler)
     passes_per_epoch: int = 1
     num_seen_classes: int | None = None
+    num_micro_batches: int = 1
 
     @property
     def batches_per_epoch(self) -> int:
@@ -56,38 +64,50 @@ class Order:
     def batches(
         self, epoch: int, *, first: int = 0, rank: int = 0, num_workers: int = 1
     ) -> Iterator[tuple[Place, Indices]]:
-        """This worker's share of each global batch of an epoch, starting at global batch `first`.
+        """This worker's share of each micro-batch of each global batch of an epoch, from global batch `first` on.
 
-        The shares of all workers, joined in rank order, are the global batch, whatever `num_workers` is (less its last
-        len % num_workers images).
+        The shares of all workers, joined in rank order, are the micro-batch, and the micro-batches joined are the
+        global batch, whatever `num_workers` is (less its last len % (num_workers * num_micro_batches) images).
+
+        Raises:
+            ConfigError: a batch has fewer images than shares.
         """
+        num_shares = num_workers * self.num_micro_batches
         per_pass = self._batches_per_pass
         number, within = divmod(first, per_pass)
         for index_of_pass in range(number, self.passes_per_epoch):
             pass_index = epoch * self.passes_per_epoch + index_of_pass
-            cut = self._cut(pass_index, within, rank, num_workers)
-            for index, rows in enumerate(cut, start=index_of_pass * per_pass + within):
-                yield Place(pass_index, index), rows
+            shares = range(rank, num_shares, num_workers)
+            cuts = [self._cut(pass_index, within, share, num_shares) for share in shares]
+            for index, parts in enumerate(zip(*cuts, strict=True), start=index_of_pass * per_pass + within):
+                for share, rows in zip(shares, parts, strict=True):
+                    yield Place(pass_index, index, share), rows
             within = 0
 
-    def _cut(self, pass_index: int, first: int, rank: int, num_workers: int) -> Iterator[Indices]:
-        """This worker's shares of the batches of one pass, from batch `first` on."""
+    def _cut(self, pass_index: int, first: int, share: int, num_shares: int) -> Iterator[Indices]:
+        """One of the equal shares of the batches of one pass, from batch `first` on."""
         if isinstance(self.sampler, FewShotSampler):
-            yield from self._few_shot(pass_index, first, rank, num_workers)
+            yield from self._few_shot(pass_index, first, share, num_shares)
             return
         drawn = self.drawn(pass_index)
         for index in range(first, self._batches_per_pass):
             batch = drawn[index * self.batch_size : (index + 1) * self.batch_size]
-            share = len(batch) // num_workers  # equal shares: gathering needs them, and so does an averaged gradient
-            yield batch[rank * share : (rank + 1) * share]
+            size = len(batch) // num_shares  # equal shares: gathering needs them, and so does an averaged gradient
+            if not size:
+                raise ConfigError(
+                    f"a batch of {len(batch)} images in {num_shares} shares",
+                    expected="an image or more for each worker in each micro-batch",
+                    remedy="fewer workers, or a smaller training.accumulation_steps",
+                )
+            yield batch[share * size : (share + 1) * size]
 
-    def _few_shot(self, pass_index: int, first: int, rank: int, num_workers: int) -> Iterator[Indices]:
+    def _few_shot(self, pass_index: int, first: int, share: int, num_shares: int) -> Iterator[Indices]:
         """The same, where each batch has support images beside base images."""
         base, support = self._base_and_support()
         rows = np.concatenate([base, support])
         made = few_shot_batches(
-            len(base), len(support), self.batch_size, self.data_seed, pass_index, first=first, rank=rank,
-            num_workers=num_workers,
+            len(base), len(support), self.batch_size, self.data_seed, pass_index, first=first, rank=share,
+            num_workers=num_shares,
         )  # fmt: skip
         for batch in made:
             yield rows[batch]

@@ -32,7 +32,9 @@ from orchestrator.training.live_texts import LiveTexts, attach, learnt_class_tex
 from orchestrator.training.loop import Progress, Trainer
 from orchestrator.training.model import DistillationModel, check_inputs
 from orchestrator.training.order import Place
+from orchestrator.training.parallel import check_workers, device_of_worker, join, prepare
 from orchestrator.training.parameters import freeze
+from orchestrator.training.precision import set_gpu_products
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.student_file import STUDENT, context_of, save_student, student_name
 from orchestrator.training.view_settings import TeacherViews
@@ -141,7 +143,7 @@ def build_model(
         map_dim=student.map_dim,
         embedding_dim=student.embedding_dim,
         num_images=num_images,
-        batch_size=job.training.batch_size,
+        batch_size=job.training.micro_batch_size,
         num_views=1 + len(job.training.more_views),
         num_domains=num_domains,
         **sizes,
@@ -161,8 +163,10 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         job: what to train.
         parallel: this process is one of several in a torch process group: wrap the model in DDP.
     """
+    check_workers(job.training, distributed.world_size())
     torch.set_num_threads(job.training.num_threads)
-    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    set_gpu_products(job.training)
+    device = device_of_worker()
     folder, shards = Path(job.folder), Path(job.shards)
     images, select = load_split(shards, vocabulary.SPLIT_TRAIN), load_split(shards, vocabulary.SPLIT_SELECT)
     counts = np.bincount(images.labels, minlength=job.num_classes)
@@ -181,7 +185,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     objective = model.objective
     reads = objective.required_inputs() | objective.optional_inputs() | set(model.student.reads)
     _start_from_class_texts(model, teacher, job.num_classes)
-    model = model.to(device)
+    model = prepare(model, job.training, device)
     num_seen = job.num_seen_classes or job.num_classes
     class_text: Any = teacher.constants(num_seen).get(vocabulary.CLASS_TEXT)
     if (learnt := learnt_class_text(model)) is not None:
@@ -191,20 +195,16 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         teacher = teacher.texts_only()
     elif teacher.views is not None:
         _check_views(job, teacher.views)
-    wrapped: nn.Module | None = None
-    if parallel:
-        wrapped = nn.parallel.DistributedDataParallel(
-            model, device_ids=[device.index] if device.type == "cuda" else None
-        )
     trainer = Trainer(
-        model, job.training, images, teacher if reads & TEACHER_INPUTS else None, device=device, parallel=wrapped,
-        image_size=job.image_size, num_classes=job.num_classes, num_seen_classes=job.num_seen_classes,
+        model, job.training, images, teacher if reads & TEACHER_INPUTS else None, device=device,
+        parallel=join(model, device) if parallel else None, image_size=job.image_size, num_classes=job.num_classes,
+        num_seen_classes=job.num_seen_classes,
     )  # fmt: skip
     supplied = set(trainer.make_batch(np.arange(min(2, len(images.labels))), Place(0, 0)))
     check_inputs(model, supplied, with_views=bool(job.training.more_views))
     embeddings = Embeddings(Path(job.embeddings), hot_copies)
     supply = supply_of(model.student, select, embeddings, vocabulary.SPLIT_SELECT, job.image_size, job.text_sources)
-    judge = Judge(model.student, supply, select.labels, counts, class_text)
+    judge = Judge(trainer.student, supply, select.labels, counts, class_text)
 
     checkpoints = Checkpoints(folder / "checkpoints", job.identity())
     history: list[dict[str, float]] = []
@@ -225,7 +225,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         tracker.log_metrics(job.run_key, metrics, progress.epoch)
         left = progress.num_epochs - progress.epoch
         if leader and 0 < left < job.training.keep_last_epochs:
-            save_student(model.student, job, folder / student_name(progress.epoch), dims, learnt and learnt())
+            save_student(trainer.student, job, folder / student_name(progress.epoch), dims, learnt and learnt())
         if leader and (last or progress.epoch % job.training.checkpoint_every_epochs == 0):
             checkpoints.save(progress.step, {**trainer.state(), "history": history})
         if leader:
@@ -233,7 +233,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
         yield Progress(progress.epoch, progress.num_epochs, progress.step, metrics)
     result = judge()
     if leader:
-        save_student(model.student, job, folder / STUDENT, dims, learnt and learnt())
+        save_student(trainer.student, job, folder / STUDENT, dims, learnt and learnt())
         write_json(folder / HISTORY, history)
         write_json(folder / RESULT, {"metrics": result, "epochs": job.training.epochs})
         tracker.log_metrics(job.run_key, result, job.training.epochs)

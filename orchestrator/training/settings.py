@@ -86,11 +86,54 @@ class FewShotSampler(Frozen):
 SamplerSettings = Annotated[ShuffledSampler | ClassBalancedSampler | FewShotSampler, Field(discriminator="kind")]
 
 
+Precision = Literal["fp32", "tf32", "bf16", "fp16"]
+
+
+class EmaSettings(Frozen):
+    """A moving average of the student: after each step, average = decay * average + (1 - decay) * student.
+
+    BatchNorm's running statistics are averaged too, and the first step copies the student. `warmup` lowers the decay
+    of step t to at most 1 - t ** (-2 / 3), so that a short training's average does not lag behind (timm's ModelEmaV3).
+    """
+
+    decay: float = Field(default=0.9999, ge=0, lt=1)
+    warmup: bool = False
+    is_the_student: bool = Field(
+        default=True, description="the average is what is evaluated and saved; false: it stays in the checkpoint"
+    )
+
+
 class TrainingSettings(Frozen):
     """One student's training."""
 
     epochs: int = Field(default=60, ge=1)
-    batch_size: int = Field(default=64, ge=1, description="global batch, over all workers")
+    batch_size: int = Field(
+        default=64, ge=1, description="global batch of an optimiser step, over all workers and micro-batches"
+    )
+    accumulation_steps: int = Field(
+        default=1,
+        ge=1,
+        description="micro-batches of batch_size / accumulation_steps images whose gradients are averaged before an "
+        "optimiser step. What compares images with one another sees a micro-batch only: negatives of contrastive "
+        "losses, BatchNorm, queues; losses that are a mean over images give the gradient of the whole batch",
+    )
+    precision: Precision = Field(
+        default="fp32",
+        description="of the student and its heads in training; weights, losses and evaluation stay float32. tf32: "
+        "float32 with TensorFloat-32 products on GPUs that have them; fp16 scales the loss and leaves out steps "
+        "whose gradient overflows",
+    )
+    ema: EmaSettings | None = None
+    compile: bool = Field(
+        default=False, description="torch.compile of the student in training: minutes at the start, other last bits"
+    )
+    sync_batchnorm: bool = Field(
+        default=False, description="BatchNorm's statistics over all workers (GPUs only); false: each worker's own"
+    )
+    cudnn_benchmark: bool = Field(
+        default=False,
+        description="on GPUs the convolution algorithms that are fastest when tried; false: deterministic ones",
+    )
     optimizer: OptimizerSettings = AdamWSettings()
     schedule: ScheduleSettings = CosineScheduleSettings()
     freeze: tuple[str, ...] = Field(default=(), description="see training/parameters.py")
@@ -114,3 +157,16 @@ class TrainingSettings(Frozen):
     data_seed: int = Field(default=0, ge=0, description="order of the images and their views")
     init_seed: int = Field(default=0, ge=0, description="initial weights")
     num_threads: int = Field(default=1, ge=1, description="threads of one worker: they change the last bits")
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Images, over all workers, that one forward pass and the losses see together."""
+        return self.batch_size // self.accumulation_steps
+
+    @model_validator(mode="after")
+    def _micro_batches_are_whole(self) -> Self:
+        if self.batch_size % self.accumulation_steps:
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of accumulation_steps")
+        if self.mixing is not None and self.accumulation_steps > 1 and self.micro_batch_size % 2:
+            raise ValueError(f"mixing pairs images, and micro-batches of {self.micro_batch_size} images are odd")
+        return self

@@ -1,6 +1,5 @@
 """The loop: what it tells when a loss is not finite, when an input is missing, and that it learns."""
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -9,24 +8,16 @@ import pytest
 import torch
 
 from orchestrator.errors import ConfigError, NonFiniteLossError
-from orchestrator.training.data import load_split, load_teacher
+from orchestrator.training.data import load_split
 from orchestrator.training.loop import Trainer
 from orchestrator.training.order import Order, Place
-from orchestrator.training.run import build_model, train
-from tests.smoke_line import SmokeLine, drop_arrays
+from orchestrator.training.run import train
+from tests.smoke_line import SmokeLine, drop_arrays, trainer_of
 
 
 def trainer_with_a_bad_row(smoke_line: SmokeLine, folder: Path, bad_row: int) -> Trainer:
-    """A trainer whose image teacher's vector of one image is not a number, as a damaged file would have it."""
-    job = smoke_line.job(folder, {"training.batch_size": 8})
-    images, teacher = load_split(Path(job.shards), "train"), load_teacher(Path(job.embeddings), job.text_sources)
-    assert teacher.image_vectors is not None
-    vectors = np.array(teacher.image_vectors)
-    vectors[bad_row, 0] = np.nan
-    counts = tuple(np.bincount(images.labels, minlength=job.num_classes).tolist())
-    model = build_model(job, counts, teacher.dims)
-    damaged = dataclasses.replace(teacher, image_vectors=vectors)
-    return Trainer(model, job.training, images, damaged, device=torch.device("cpu"))
+    """See `trainer_of`; batches of 8."""
+    return trainer_of(smoke_line.job(folder, {"training.batch_size": 8}), bad_row=bad_row)
 
 
 def test_a_loss_that_is_not_finite_names_step_parts_and_images_and_leaves_the_parameters(

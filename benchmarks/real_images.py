@@ -136,7 +136,9 @@ def _cells(metrics: Mapping[str, float]) -> str:
 def main() -> None:
     """Run, or continue, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data/tiny-imagenet-lt"), help="folder of the lists")
+    parser.add_argument(
+        "--data", type=Path, default=Path("../shared/data/tiny-imagenet-lt"), help="folder of the lists"
+    )
     parser.add_argument("--storage", type=Path, default=Path("runs"), help="where everything is kept (default: runs)")
     parser.add_argument("--epochs", type=int, default=60, help="of each arm")
     parser.add_argument("--choice-epochs", type=int, default=8, help="of each short training; 0: the sheet's settings")

@@ -132,6 +132,24 @@ def plan(
         plan_command(Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet))
 
 
+@app.command("write-jobs")
+def write_jobs(
+    experiment: ExperimentArgument,
+    folder: Annotated[Path, typer.Argument(help="where ARM.json goes for each arm", show_default=False)],
+    overrides: OverridesArgument = None,
+    execution: ExecutionOption = DEFAULT_EXECUTION,
+    settings: OverrideExecutionOption = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make what the arms' trainings read, and write each as a file for `torchrun -m jobs.train_worker ARM.json`."""
+    with _told_plainly(debug):
+        from orchestrator.stages.command import Request, write_jobs_command
+
+        request = Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet)
+        write_jobs_command(request, folder)
+
+
 @app.command()
 def evidence(
     experiment: ExperimentArgument,
@@ -181,6 +199,40 @@ def verify(
         shown = ", ".join(f"{value:,.0f} {name.replace('_', ' ')}" for name, value in counts.items())
         typer.echo(f"{shown}, {len(problems)} problems")
     if problems and not repair:
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(
+    execution: ExecutionOption = DEFAULT_EXECUTION,
+    settings: OverrideExecutionOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per finding")] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Look at what an execution needs: packages, storage, memory, GPUs, MLflow, Ray. Ends with 1 at a problem."""
+    with _told_plainly(debug):
+        from orchestrator.config.load import load_execution
+        from orchestrator.stages.doctor import checks, examine
+
+        sheet = load_execution(execution, settings or [])
+        wanted = checks(sheet, Path())
+        if sheet.engine == "ray":
+            from orchestrator.on_ray import doctor as ray_doctor
+
+            wanted += [("token", ray_doctor.token), ("ray", lambda: ray_doctor.cluster(sheet))]
+        problems = 0
+        colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
+        for finding in examine(wanted):
+            problems += finding.level == "problem"
+            if as_json:
+                typer.echo(json.dumps(vars(finding)))
+                continue
+            typer.echo(
+                f"{typer.style(f'{finding.level:8}', fg=colours[finding.level])} {finding.area:9} {finding.told}"
+            )
+            if finding.remedy:
+                typer.echo(f"{'':18} {finding.remedy}")
+    if problems:
         raise typer.Exit(1)
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.frozen import Frozen
 from orchestrator.tracking import TrackingSettings
+from orchestrator.training.input_settings import InputSettings
 
 
 class ActorPoolSettings(Frozen):
@@ -100,6 +101,7 @@ class Execution(Frozen):
     captioning: ActorPoolSettings = ActorPoolSettings()
     embedding: ActorPoolSettings = ActorPoolSettings(batch_size=128)
     training: WorkerSettings = WorkerSettings()
+    input: InputSettings = InputSettings()
     trials: TrialSettings = TrialSettings()
     tracking: TrackingSettings = TrackingSettings()
     prices: PriceSettings = PriceSettings()

@@ -18,7 +18,7 @@ from orchestrator.config.load import load_execution, load_experiment
 from orchestrator.errors import ConfigError
 from orchestrator.executors.protocol import Executor
 from orchestrator.reporting.data import ReportData
-from orchestrator.stages import evidence, index, line, planner, report, store
+from orchestrator.stages import evidence, index, line, planner, report, store, train_jobs
 from orchestrator.stages.context import Context
 from orchestrator.stages.feedback import Feedback
 from orchestrator.stages.plan_table import plan_table
@@ -103,6 +103,16 @@ def evidence_command(request: Request, arms: Sequence[str], seeds: Sequence[int]
     with tracked(context):
         table = evidence.make(context, line.run(context, "shard"), arms, seeds)
     context.feedback.console.print(table, markup=False)
+
+
+def write_jobs_command(request: Request, folder: Path) -> None:
+    """Make what the arms' trainings read, and write the trainings as files."""
+    context = request.context()
+    check_composition(context.experiment)
+    with tracked(context):
+        written = train_jobs.write(context, line.run(context, "sweep"), folder)
+    for path in written.values():
+        context.feedback.console.print(str(path), markup=False)
 
 
 def plan_command(request: Request) -> None:

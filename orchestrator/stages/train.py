@@ -51,6 +51,7 @@ def make_job(
         losses=experiment.losses,
         training=experiment.training,
         live_texts=live_texts(experiment, parents),
+        loading=context.execution.input,
         spool=str(tracker.spool_dir) if isinstance(tracker, SpoolTracker) else None,
     )
 

@@ -17,6 +17,7 @@ from orchestrator.frozen import Frozen
 from orchestrator.tracking.events import RunStatus
 from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.mlflow_store import artifact_root, prepare
+from orchestrator.tracking.reachable import reach
 from orchestrator.tracking.shipper import Shipper
 from orchestrator.tracking.spool import SpoolTracker
 from orchestrator.tracking.tracker import MemoryTracker, NullTracker, Tracker
@@ -32,6 +33,7 @@ __all__ = [
     "TrackingSettings",
     "artifact_root",
     "prepare",
+    "reach",
     "resolve_uri",
     "tracking",
     "ui_command",

@@ -7,7 +7,7 @@ iterate. Reads and writes nothing; knows nothing of files, drivers or tracking.
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ from orchestrator.training.average import StudentAverage
 from orchestrator.training.batches import BatchMaker
 from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.gradients import gradient_report
+from orchestrator.training.input_settings import InputSettings
+from orchestrator.training.loaders import batches_of
 from orchestrator.training.mixing import check_mixing
 from orchestrator.training.model import DistillationModel
 from orchestrator.training.optimizer import build_optimizer, set_rates
@@ -59,6 +61,7 @@ class Trainer:
         num_classes: of the classifier and of mixed targets; None: one more than the largest label.
         num_seen_classes: labels from here on are those of unseen classes, the support of few-shot training.
         parallel: the DDP wrapper around `model`, or None in one process.
+        loading: how many processes make batches ahead of the steps.
     """
 
     def __init__(
@@ -73,9 +76,11 @@ class Trainer:
         num_classes: int | None = None,
         num_seen_classes: int | None = None,
         parallel: DistributedDataParallel | None = None,
+        loading: InputSettings | None = None,
     ) -> None:
         self.model, self.settings, self.images = model, settings, images
         self.device, self._parallel, self._forward = device, parallel, parallel or model
+        self._loading = loading or InputSettings()
         self.batch_maker = BatchMaker(
             images, teacher, settings, num_classes or int(images.labels.max()) + 1, image_size
         )
@@ -172,31 +177,43 @@ class Trainer:
 
     def epochs(self) -> Iterator[Progress]:
         """Train from where the state stands to the last epoch, yielding after each."""
-        while self.step_index < self.num_steps:
-            epoch, first = divmod(self.step_index, self.batches_per_epoch)
-            self.model.train()
-            if first == 0:
-                self.model.start_epoch(epoch)
-            sums: dict[str, Tensor] = {}
-            counted: Counter[str] = Counter()
-            waited, started, num_steps, num_images = 0.0, time.perf_counter(), 0, 0
-            share = self.order.batches(
-                epoch, first=first, rank=distributed.rank(), num_workers=distributed.world_size()
+        pin = self.device.type == "cuda"
+        with closing(batches_of(self._shares(), self.batch_maker, self._loading, pin=pin)) as made:
+            while self.step_index < self.num_steps:
+                yield self._epoch(made)
+
+    def _shares(self) -> Iterator[tuple[order.Place, order.Indices]]:
+        """This worker's share of every batch that is left, to the end of the training."""
+        epoch, first = divmod(self.step_index, self.batches_per_epoch)
+        for index in range(epoch, self.settings.epochs):
+            yield from self.order.batches(
+                index, first=first, rank=distributed.rank(), num_workers=distributed.world_size()
             )
-            for place, rows in share:
-                before = time.perf_counter()
-                batch = self.make_batch(rows, place)
-                waited += time.perf_counter() - before
-                for name, value in self.step(batch, rows).items():
-                    sums[name] = sums[name] + value if name in sums else value.clone()
-                    counted[name] += 1
-                num_steps, num_images = num_steps + 1, num_images + len(rows)
-            seconds = time.perf_counter() - started
-            metrics = {f"train/{name}": float(value) / counted[name] for name, value in sums.items()}
-            metrics["speed/epoch_s"] = seconds
-            metrics["speed/images_per_s"] = num_images * distributed.world_size() / seconds
-            metrics["speed/data_wait_fraction"] = waited / seconds
-            yield Progress(epoch + 1, self.settings.epochs, self.step_index, metrics)
+            first = 0
+
+    def _epoch(self, made: Iterator[tuple[order.Place, order.Indices, dict[str, Tensor]]]) -> Progress:
+        epoch, first = divmod(self.step_index, self.batches_per_epoch)
+        self.model.train()
+        if first == 0:
+            self.model.start_epoch(epoch)
+        sums: dict[str, Tensor] = {}
+        counted: Counter[str] = Counter()
+        waited, started, num_images = 0.0, time.perf_counter(), 0
+        for _ in range((self.batches_per_epoch - first) * self.settings.accumulation_steps):
+            before = time.perf_counter()
+            _, rows, batch = next(made)
+            batch = self._on_device(batch)
+            waited += time.perf_counter() - before
+            for name, value in self.step(batch, rows).items():
+                sums[name] = sums[name] + value if name in sums else value.clone()
+                counted[name] += 1
+            num_images += len(rows)
+        seconds = time.perf_counter() - started
+        metrics = {f"train/{name}": float(value) / counted[name] for name, value in sums.items()}
+        metrics["speed/epoch_s"] = seconds
+        metrics["speed/images_per_s"] = num_images * distributed.world_size() / seconds
+        metrics["speed/data_wait_fraction"] = waited / seconds
+        return Progress(epoch + 1, self.settings.epochs, self.step_index, metrics)
 
     def state(self) -> dict[str, Any]:
         """Everything a resume needs; views and order are functions of the step, so no other random state matters."""

@@ -27,8 +27,10 @@ from orchestrator.tracking.spool import SpoolTracker
 from orchestrator.tracking.tracker import NullTracker, Tracker
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.data import TeacherData, load_split, load_teacher
+from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.judge import Judge, supply_of
 from orchestrator.training.live_texts import LiveTexts, attach, learnt_class_text
+from orchestrator.training.loaders import start_fork_server
 from orchestrator.training.loop import Progress, Trainer
 from orchestrator.training.model import DistillationModel, check_inputs
 from orchestrator.training.order import Place
@@ -66,6 +68,7 @@ class TrainingJob(Frozen):
         image_size: side of the student's views, pixels.
         text_sources: names of the text sources the text loss reads, in order (Q of them).
         live_texts: what is learnt of texts.
+        loading: how batches come to it; changes no result.
     """
 
     run_key: str
@@ -84,6 +87,7 @@ class TrainingJob(Frozen):
     training: TrainingSettings
     live_texts: LiveTexts = LiveTexts()
     spool: str | None = None
+    loading: InputSettings = InputSettings()
 
     def settings(self) -> dict[str, Any]:
         """What determines the student, as plain JSON."""
@@ -165,6 +169,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     """
     check_workers(job.training, distributed.world_size())
     torch.set_num_threads(job.training.num_threads)
+    start_fork_server(job.loading)
     set_gpu_products(job.training)
     device = device_of_worker()
     folder, shards = Path(job.folder), Path(job.shards)
@@ -198,7 +203,7 @@ def train(job: TrainingJob, *, parallel: bool = False) -> Iterator[Progress]:
     trainer = Trainer(
         model, job.training, images, teacher if reads & TEACHER_INPUTS else None, device=device,
         parallel=join(model, device) if parallel else None, image_size=job.image_size, num_classes=job.num_classes,
-        num_seen_classes=job.num_seen_classes,
+        num_seen_classes=job.num_seen_classes, loading=job.loading,
     )  # fmt: skip
     supplied = set(trainer.make_batch(np.arange(min(2, len(images.labels))), Place(0, 0)))
     check_inputs(model, supplied, with_views=bool(job.training.more_views))

@@ -217,3 +217,13 @@ def test_no_cluster_at_the_address_is_an_error_with_a_remedy() -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert "no Ray cluster answers" in done.stderr
+
+
+def test_the_doctor_finds_that_an_execution_does_not_fit_its_cluster(tmp_path: Path) -> None:
+    asked = ["storage_root=" + str(tmp_path), "cluster.num_cpus=1", "training.num_workers=4"]
+    settings = [part for setting in asked for part in ("--set", setting)]
+    done = subprocess.run([str(SCRIPT), "doctor", "--json", *settings], capture_output=True, text=True, check=False)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    problems = [finding["told"] for finding in found if finding["level"] == "problem"]
+    assert done.returncode == 1
+    assert any(told.startswith("training needs 4 CPUs at once, the cluster has 1") for told in problems), problems

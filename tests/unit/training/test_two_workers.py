@@ -48,6 +48,20 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "one_draw_for_a_batch": ("smoke_line", {"training.views": {"recipe": "livt", "shared_draw": True}}),
 }
+CASES["micro_batches_with_negatives_of_all"] = (
+    "smoke_line",
+    {
+        "training.accumulation_steps": 2,
+        "training.gradient_clip_norm": 1.0,
+        "training.ema": {"decay": 0.5},
+        "training.more_views": [{"recipe": "sim_aug"}],
+        "losses.views": {"kind": "paco", "queue_size": 32, "head_dim": 8, "head_batch_norm": False},
+    },
+)
+CASES["micro_batches_mixed"] = (
+    "viewing_line",
+    {**TAKES_TARGETS, "training.mixing": {}, "training.accumulation_steps": 4},
+)
 NUM_SEEN = {"few_shot": 4}
 CASES["few_shot"] = ("smoke_line", {"training.sampler": {"kind": "few_shot"}})
 

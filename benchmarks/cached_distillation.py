@@ -1,8 +1,8 @@
-"""Distillation from kept teacher rows (logits, feature, text) against plain cross-entropy, both in the product's loop.
+"""Distillation from kept teacher rows (logits, feature, text) against cross-entropy, both in the product's loop.
 
-The rows lie in memory-mapped files, as the stage `embed` leaves them: class logits and a 512-dimensional embedding of an
-image teacher and a text embedding for each image, joined by image. The steps take turns. What we claim, for a ResNet-18
-at 64 pixels and batch 32: at least 0.98 of cross-entropy's images/s.
+The rows lie in memory-mapped files, as the stage `embed` leaves them: class logits and a 512-dimensional embedding of
+an image teacher and a text embedding for each image, joined by image. The steps take turns. What we claim, for a
+ResNet-18 at 64 pixels and batch 32: at least 0.98 of cross-entropy's images/s.
 """
 
 import tempfile

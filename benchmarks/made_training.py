@@ -1,4 +1,4 @@
-"""Trainings of the product on made data, for benchmarks: random pixels and teacher rows in memory-mapped files.
+"""Trainings of the product on made data: random pixels and teacher rows in memory-mapped files.
 
 Writes those files into a folder that it is given. What is random teaches nothing and takes the time of real data.
 """
@@ -18,6 +18,7 @@ from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.draws import image_keys
 from orchestrator.training.loop import Trainer
 from orchestrator.training.order import Place
+from orchestrator.training.parallel import join
 from orchestrator.training.run import TrainingJob, build_model
 from orchestrator.training.settings import TrainingSettings
 
@@ -69,24 +70,48 @@ class MadeData:
         np.save(path, array)
         return np.load(path, mmap_mode="r")
 
-    def job(self, student: str, losses: Mapping[str, LossSettings], training: TrainingSettings) -> TrainingJob:
+    def job(
+        self,
+        student: str | TimmStudentSettings,
+        losses: Mapping[str, LossSettings],
+        training: TrainingSettings,
+        adaptor: AdaptorSettings,
+    ) -> TrainingJob:
         """A job of these losses; its artifacts' folders are not read here."""
+        folder = str(self.folder)
         return TrainingJob(
-            run_key="benchmark", folder=str(self.folder), shards=str(self.folder), embeddings=str(self.folder),
-            parents={}, num_classes=self.num_classes, image_size=self.side, text_sources=("caption",),
-            student=TimmStudentSettings(name=student), adaptor=AdaptorSettings(), losses=dict(losses), training=training,
+            run_key="benchmark", folder=folder, shards=folder, embeddings=folder, parents={},
+            num_classes=self.num_classes, image_size=self.side, text_sources=("caption",),
+            student=TimmStudentSettings(name=student) if isinstance(student, str) else student, adaptor=adaptor,
+            losses=dict(losses), training=training,
         )  # fmt: skip
 
-    def trainer(self, student: str, losses: Mapping[str, LossSettings], training: TrainingSettings) -> Trainer:
-        """The product's loop over these images, with the teacher's rows that the losses read and no others."""
-        job = self.job(student, losses, training)
+    def trainer(
+        self,
+        student: str | TimmStudentSettings,
+        losses: Mapping[str, LossSettings],
+        training: TrainingSettings,
+        *,
+        adaptor: AdaptorSettings = AdaptorSettings(),  # noqa: B008 - frozen
+        parallel: bool = False,
+    ) -> Trainer:
+        """The product's loop over these images, with the teacher's rows that the losses read and no others.
+
+        Args:
+            parallel: this process is one of several in a torch process group.
+        """
+        job = self.job(student, losses, training, adaptor)
         counts = tuple(np.bincount(self.labels, minlength=self.num_classes).tolist())
         model = build_model(job, counts, self.teacher.dims, num_images=len(self.labels)).train()
         reads = model.objective.required_inputs()
         teacher: TeacherData | None = self.teacher.only(reads)
         if not any(name.startswith("teacher") for name in reads):
             teacher = self.teacher.texts_only() if "text" in reads else None
-        return Trainer(model, training, self.images, teacher, device=torch.device("cpu"), num_classes=self.num_classes)
+        device = torch.device("cpu")
+        return Trainer(
+            model, training, self.images, teacher, device=device, num_classes=self.num_classes,
+            parallel=join(model, device) if parallel else None,
+        )  # fmt: skip
 
     def rows(self, number: int, batch: int) -> npt.NDArray[np.int64]:
         """The images of step `number`: the same for every side."""

@@ -60,9 +60,8 @@ def told(times: Times, ours: str, theirs: str, *, images: int, at_least: float |
     for clock, what in enumerate(CLOCKS):
         mine, other = ([step[clock] for step in times[name]] for name in (ours, theirs))
         ratio, low, high = ratio_with_interval(mine, other)
-        speeds = (
-            f"{ours} {images / float(np.median(mine)):.1f}, {theirs} {images / float(np.median(other)):.1f} images/s"
-        )
+        own, peer = (images / float(np.median(steps)) for steps in (mine, other))
+        speeds = f"{ours} {own:.1f}, {theirs} {peer:.1f} images/s"
         line = f"{what}: {speeds}; {ours} / {theirs} {ratio:.3f}, 95 % interval {low:.3f} to {high:.3f}"
         line += f" ({len(mine)} pairs of steps of {images} images, {sum(mine):.0f} and {sum(other):.0f} s)"
         lines.append(line if at_least is None else f"{line}: {verdict(ratio, low, at_least)}")

@@ -2,10 +2,10 @@
 
     python -m benchmarks.real_images --data ROOT [--storage FOLDER] [--threads 1] [--state]
 
-ROOT holds `train.txt`, `val_select.txt`, `val_report.txt`, `classes.tsv` and what they list, in folders or tars. The sheet
-is `jobs/experiments/real_images.yaml`. The image teacher is a larger network that begins with random weights here and is
-made a classifier of the training list by our stage `tune`; nothing is downloaded. Learning rate and loss weights are
-chosen by short trainings on `val_select.txt`; `val_report.txt` is looked at once, by the four arms at the end.
+ROOT holds `train.txt`, `val_select.txt`, `val_report.txt`, `classes.tsv` and what they list, in folders or tars. The
+sheet is `jobs/experiments/real_images.yaml`. The image teacher is a larger network that begins with random weights here
+and is made a classifier of the training list by our stage `tune`; nothing is downloaded. Learning rate and loss weights
+are chosen by short trainings on `val_select.txt`; `val_report.txt` is looked at once, by the four arms at the end.
 Every command resumes: a stopped one continues with the epoch it was in. Prints All, Many, Medium and Few of every arm,
 seconds per epoch, and what was chosen among what. Claims no ratio: what is asked is how the arms compare.
 """

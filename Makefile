@@ -29,8 +29,8 @@ lint: setup ## style, format, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup lint ## set up, lint, every test
-	$(BIN)/python -m pytest
+test: setup lint ## set up, lint, every test, on all cores
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 teachers: setup ## train the embedded teachers again (at most 90 minutes on 2 cores)
 	$(BIN)/python -m jobs.teachers

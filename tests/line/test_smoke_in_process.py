@@ -147,7 +147,7 @@ def test_a_stage_is_made_anew_on_request_and_gives_the_same_numbers(copy: Smoke)
 def test_an_unknown_stage_to_rebuild_is_refused_with_the_known_ones(copy: Smoke, wrong: str) -> None:
     ended = copy.run("--rebuild", wrong)
     assert ended.returncode == 2
-    assert "one of index, describe, caption, embed" in ended.stderr
+    assert "one of index, describe, caption, tune, embed" in ended.stderr
 
 
 def test_verify_passes_finds_a_damaged_file_and_a_repair_lets_the_same_command_heal_it(copy: Smoke) -> None:

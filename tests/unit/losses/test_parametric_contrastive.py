@@ -116,7 +116,7 @@ def test_the_queue_starts_unit_over_its_first_axis() -> None:
 def test_a_queue_of_torn_batches_or_a_single_view_is_refused(
     settings: type[PaCoSettings | GPaCoSettings | MultitaskSupConSettings],
 ) -> None:
-    with pytest.raises(ConfigError, match=r"queue_size 8190 .* batch size 8\n.* such as 8184"):
+    with pytest.raises(ConfigError, match=r"queue_size 8190 .* 8 images that are seen together\n.* such as 8184"):
         settings(queue_size=8190).build(CONTEXT)
     with pytest.raises(ConfigError, match="needs 2 views"):
         settings().build(replace(CONTEXT, num_views=1))

@@ -18,6 +18,7 @@ from orchestrator.captioners.prompts import (
 )
 from orchestrator.captioners.quality_thresholds import CaptionThresholds
 from orchestrator.captioners.texts import CaptionText, ClassTextSettings, TextSettings, WrittenDescriptionText
+from orchestrator.config.arms import shared_by_arms
 from orchestrator.config.measurable import unmeasurable
 from orchestrator.datasets import DatasetSettings, ListFileSettings
 from orchestrator.datasets.framing import Framing
@@ -162,6 +163,8 @@ class Experiment(Frozen):
         ]
         if not self.losses:
             problems.append("losses: there is none")
+        for arm, overrides in self.arms.items():
+            problems += [f"arms.{arm}.{problem}" for problem in shared_by_arms(overrides, type(self).model_fields)]
         if not self.arms:
             problems.append("arms: there is none")
         if self.sweep is not None and self.sweep.arm not in self.arms:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from orchestrator.config.arms import shared_by_arms
 from orchestrator.config.experiment import NAME_PATTERN, Experiment, Override
 from orchestrator.config.load import read_yaml, validate, with_overrides
 from orchestrator.errors import ConfigError
@@ -148,6 +149,8 @@ def check_space(space: SearchSpace, experiment: Experiment) -> None:
             f"search space {space.name}: the experiment has no {', '.join(unknown)}",
             expected="dotted paths into the experiment's resolved tree (see --dry-run)",
         )
+    if shared := shared_by_arms((*space.parameters, *space.fixed), tree):
+        raise ConfigError(f"search space {space.name}: {'; '.join(shared)}")
     generator = random.Random(0)
     samples = [space.sample(generator) for _ in range(NUM_SAMPLES_CHECKED)]
     for values in (*space.points, *samples):

@@ -147,6 +147,14 @@ def test_an_arm_with_a_mistake_is_refused_when_the_sheet_is_loaded(tmp_path: Pat
     assert "training.epoch: unknown setting; did you mean epochs?" in told
 
 
+def test_an_arm_that_varies_what_all_arms_share_is_refused(tmp_path: Path, smoke: Path) -> None:
+    odd = {"odd": {"image_teacher": None, "dataset.seed": 3, "losses.text.weight": 2.0}}
+    told = refusal(sheet(tmp_path, smoke, arms={"baseline": {}, **odd}, sweep=None))
+    assert "arms.odd.image_teacher: all arms share image_teacher" in told
+    assert "arms.odd.dataset.seed: all arms share dataset" in told
+    assert "losses" not in told
+
+
 def test_settings_cannot_be_changed_after_reading(smoke: Path) -> None:
     experiment = load_experiment(smoke)
     with pytest.raises(ValueError, match="frozen"):

@@ -3,9 +3,11 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment, load_execution, load_experiment
 from orchestrator.search.space import check_space, load_space
 
@@ -67,12 +69,27 @@ def test_a_sheet_reads_as_an_experiment_sheet(path: Path) -> None:
         assert text.startswith("#")
 
 
+def leaves(tree: Any, path: str = "") -> dict[str, Any]:
+    """Dotted path -> value of everything in a tree that is no mapping, or an empty one."""
+    if not isinstance(tree, dict) or not tree:
+        return {path: tree}
+    below = (leaves(value, f"{path}.{name}" if path else name) for name, value in tree.items())
+    return {name: value for part in below for name, value in part.items()}
+
+
+def differences(experiment: Experiment, arm: Experiment) -> dict[str, Any]:
+    """What an arm has otherwise than its experiment, by dotted path; what it lacks is told as such."""
+    before, after = (leaves(one.model_dump(mode="json", exclude={"arms"})) for one in (experiment, arm))
+    changed = {path: value for path, value in after.items() if path not in before or before[path] != value}
+    return changed | dict.fromkeys(before.keys() - after.keys(), "(not there)")
+
+
 @each_experiment
 def test_a_resolved_experiment_is_the_golden_one(path: Path) -> None:
     experiment = load_experiment(path)
     found = {
         "experiment": experiment.model_dump(mode="json"),
-        "arms": {arm: arm_experiment(experiment, arm).model_dump(mode="json") for arm in experiment.arms},
+        "arms": {arm: differences(experiment, arm_experiment(experiment, arm)) for arm in experiment.arms},
     }
     golden = GOLDEN / f"{path.stem}.json"
     if os.environ.get("UPDATE_GOLDEN") == "1":

@@ -113,6 +113,12 @@ def test_a_loss_that_the_arm_does_not_have_cannot_be_swept(experiment: Experimen
         check_space(space(), arm_experiment(experiment, "baseline"))
 
 
+def test_what_all_trials_share_cannot_be_swept(experiment: Experiment) -> None:
+    seeds = {"dataset.seed": {"kind": "choice", "values": [0, 1]}}
+    with pytest.raises(ConfigError, match=r"dataset\.seed: all arms share dataset"):
+        check_space(space(parameters=seeds), experiment)
+
+
 def test_a_domain_that_reaches_values_the_experiment_refuses_is_refused(experiment: Experiment) -> None:
     with pytest.raises(ConfigError, match=r"adaptor\.depth"):
         check_space(space(parameters={"adaptor.depth": {"kind": "choice", "values": [0, 99]}}), experiment)

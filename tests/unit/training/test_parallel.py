@@ -59,11 +59,11 @@ def test_a_loss_that_is_not_finite_on_one_worker_stops_both_with_its_images(
 
 
 def test_workers_and_micro_batches_must_divide_the_batch() -> None:
-    check_workers(TrainingSettings(batch_size=24, accumulation_steps=4), 3)
+    check_workers(TrainingSettings(batch_size=24, accumulation_steps=4), [3])
     with pytest.raises(ConfigError, match="batch_size 24 on 4 workers in 4 micro-batches"):
-        check_workers(TrainingSettings(batch_size=24, accumulation_steps=4), 4)
+        check_workers(TrainingSettings(batch_size=24, accumulation_steps=4), [4])
     with pytest.raises(ConfigError, match="batch_size 24 on 5 workers"):
-        check_workers(TrainingSettings(batch_size=24), 5)
+        check_workers(TrainingSettings(batch_size=24), [5])
 
 
 def test_images_views_and_weights_keep_channels_last_through_the_students_convolutions(

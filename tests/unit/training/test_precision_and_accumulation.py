@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from orchestrator.errors import ConfigError, NonFiniteLossError
-from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.order import Order
 from orchestrator.training.precision import Stepper
 from orchestrator.training.run import TrainingJob, train
@@ -237,7 +236,7 @@ def test_the_average_is_evaluated_and_saved_or_only_kept_as_the_settings_say(
     plain, saved, kept = (weights(job) for job in jobs.values())
     assert all(torch.equal(value, kept[name]) for name, value in plain.items())
     assert any(not torch.equal(value, saved[name]) for name, value in plain.items())
-    state = Checkpoints(Path(jobs["kept"].folder) / "checkpoints", jobs["kept"].identity()).latest()
+    state = jobs["kept"].open_checkpoints().latest()
     assert state is not None
     assert all(torch.equal(value, state["average"][name]) for name, value in saved.items())
 
@@ -262,7 +261,7 @@ def test_scaler_micro_batches_and_average_resume_in_the_same_bits(
     assert run(resumed, stop_after=3) == [1, 2, 3]
     assert run(resumed) == [3, 4]
     assert_same(straight, resumed)
-    states = [Checkpoints(Path(job.folder) / "checkpoints", job.identity()).latest() for job in (straight, resumed)]
+    states = [job.open_checkpoints().latest() for job in (straight, resumed)]
     assert states[0] is not None
     assert states[1] is not None
     assert json.dumps(states[0]["scaler"]) == json.dumps(states[1]["scaler"])

@@ -55,7 +55,7 @@ photos: setup ## the line on photographs of ordinary size with three corrupted c
 	$(BIN)/python -m benchmarks.photos_line --photos "$(PHOTOS)"
 
 bench: setup ## every figure that we claim, against its peer, in the same run
-	@set -e; for file in $$(ls benchmarks/[a-z]*.py | grep -v -e /chaos_ -e /photos_); do \
+	@set -e; for file in $$(ls benchmarks/[a-z]*.py | grep -v -e /chaos_ -e /photos_ -e /real_ -e /pairs -e /made_); do \
 		echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; done
 
 PARITY ?=

@@ -23,6 +23,7 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from benchmarks.pairs import ratio_with_interval, timed
 from orchestrator.artifacts.teacher_store import TeacherStore
 from orchestrator.captioners import TransformersCaptionerSettings
 from orchestrator.captioners.prompts import PROMPTS, inject_class
@@ -32,7 +33,7 @@ from orchestrator.datasets.shapes_render import render
 from orchestrator.stages.caption import CaptionWorker
 from orchestrator.teachers.weights import resolve_model
 
-MODEL, MAX_NEW_TOKENS, LEAST_STEP_S, WARMUP, RESAMPLES = "embedded:tiny_vlm", 48, 0.2, 3, 2000
+MODEL, MAX_NEW_TOKENS, LEAST_STEP_S, WARMUP = "embedded:tiny_vlm", 48, 0.2, 3
 
 
 def jpeg(number: int) -> bytes:
@@ -52,21 +53,6 @@ def write_rows(folder: Path, files: Sequence[bytes], texts: Sequence[str]) -> pa
         address = {"path": str(path), "offset": 0, "size": len(data), "content_hash": content_hash(data)}
         rows.append({**address, "prompt_text": [text]})
     return pa.Table.from_pylist(rows)
-
-
-def ratio_with_interval(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """Median of theirs/ours over pairs of neighbouring steps, and its 95 % interval by bootstrap over the pairs."""
-    ratios = np.asarray(theirs) / np.asarray(ours)
-    drawn = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
-    low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
-    return float(np.median(ratios)), float(low), float(high)
-
-
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall seconds and processor seconds of one call; they part when another job takes the core away."""
-    started, busy = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - started, time.process_time() - busy
 
 
 def bare_loop() -> Callable[[Sequence[bytes], Sequence[str]], list[str]]:

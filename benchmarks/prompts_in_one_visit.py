@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.captioning_loop import jpeg, ratio_with_interval
-from benchmarks.captioning_loop import timed as timed_by_both_clocks
+from benchmarks.captioning_loop import jpeg
+from benchmarks.pairs import ratio_with_interval
+from benchmarks.pairs import timed as timed_by_both_clocks
 from orchestrator.captioners import TransformersCaptionerSettings, Visit
 from orchestrator.captioners.prompts import PROMPTS, inject_class
 from orchestrator.datasets.index import decode_rgb

@@ -1,7 +1,7 @@
 """Stage `evaluate`: a finished student on the report split: accuracies, and the measures that the experiment names.
 
-Reads a student, the shards and, for some measures, the embeddings; writes `evaluation.json`. The only stage that reads
-the report split's labels.
+Reads a student, the shards and, for some measures, the embeddings; writes `evaluation.json`, and commits the teacher's
+rows of support images' copies where retrieval is measured. The only stage that reads the report split's labels.
 """
 
 import statistics
@@ -80,10 +80,14 @@ def evaluate_student(
         experiment: of the arm, whose measures are taken.
     """
     from orchestrator.stages.measures import Subject, measure
+    from orchestrator.stages.support_copies import support_copies
     from orchestrator.training.student_file import load_class_text, load_student
 
     files = sorted(path for path in student.folder.iterdir() if is_student(path.name))
     files = [*(path for path in files if path.name != STUDENT), student.folder / STUDENT]
+    settings, copies = experiment.evaluation, None
+    if "few_shot_retrieval" in settings.measures and settings.few_shot_copies:
+        copies = support_copies(context, settings.few_shot_copies, folder)
     subjects = [
         Subject(
             student=load_student(path),
@@ -93,9 +97,10 @@ def evaluate_student(
             num_classes=index.num_classes(parents["index"]),
             num_seen=index.num_seen_classes(parents["index"]),
             text_sources=tuple(student.settings["text_sources"]),
-            settings=experiment.evaluation,
+            settings=settings,
             learnt_class_text=load_class_text(path),
             start=_start_of(student),
+            support_copies=copies,
         )
         for path in files
     ]

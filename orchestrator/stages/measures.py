@@ -48,6 +48,7 @@ class Subject:
         text_sources: of the experiment, in order; the first one's texts are an image's captions.
         learnt_class_text: [C, D] of all classes, where they were learnt with the student.
         start: the file of the student that this one's training began with; None: fresh or foreign weights.
+        support_copies: [M, A, D] the teacher's of augmented copies of the training images of unseen classes, in order.
     """
 
     student: Student
@@ -60,6 +61,7 @@ class Subject:
     settings: EvaluationSettings
     learnt_class_text: Tensor | None = None
     start: Path | None = None
+    support_copies: Vectors | None = None
 
     def data(self, split: str) -> SplitData:
         """Images and labels of a split."""
@@ -190,8 +192,8 @@ def few_shot_retrieval(subject: Subject) -> dict[str, float]:
     """Unseen classes by the teacher's embeddings of their support images (methods 1.12), and as the code does it.
 
     Training-free, so it is told for the student that training began with too, as `start_...`, beside its accuracy by
-    the texts alone, `start_zero_shot`: all on the same images. The teacher has seen the support images as they are; the
-    nine augmented copies of each in the official code are not made.
+    the texts alone, `start_zero_shot`: all on the same images. Stored are the support images as they are and their
+    augmented copies.
     """
     text = subject.needs(subject.class_text, "few_shot_retrieval", "class text in the image teacher's space")
     teacher = subject.needs(
@@ -200,6 +202,9 @@ def few_shot_retrieval(subject: Subject) -> dict[str, float]:
     labels, truth = subject.data(v.SPLIT_TRAIN).labels, subject.data(v.SPLIT_REPORT).labels
     support = np.flatnonzero(labels >= subject.num_seen)
     subject.needs(len(support) or None, "few_shot_retrieval", "support image of an unseen class")
+    stored = teacher[support][:, None]
+    if subject.support_copies is not None:
+        stored = np.concatenate([stored, subject.support_copies], axis=1)
     unseen = range(subject.num_seen, subject.num_classes)
     students = {"": subject}
     if subject.start is not None:
@@ -209,9 +214,7 @@ def few_shot_retrieval(subject: Subject) -> dict[str, float]:
         each.needs(each.student.embedding_dim or None, "few_shot_retrieval", "embedding")
         shown = each.made(v.SPLIT_REPORT, v.STUDENT_EMBEDDING)
         for name, as_code in (("few_shot_retrieval", False), ("few_shot_retrieval_as_code", True)):
-            values = few_shot.retrieval_accuracy(
-                shown, text, truth, teacher[support][:, None], labels[support], unseen, as_code=as_code
-            )
+            values = few_shot.retrieval_accuracy(shown, text, truth, stored, labels[support], unseen, as_code=as_code)
             found[f"report/{prefix}{name}"] = values["mean_per_class"]
         if prefix:
             found[f"report/{prefix}zero_shot"] = zero_shot_accuracy(shown, text, truth, unseen)["mean_per_class"]

@@ -153,6 +153,7 @@ class Trainer:
         if is_first:
             self._begin_step()
         self.model.begins_step = is_first
+        self.model.shuffled_by = (self.settings.data_seed, self.step_index * num_parts + self._num_seen)
         objective, every = self.model.objective, self.settings.gradient_report_every_steps
         objective.keep_terms = is_first and every is not None and self.step_index % every == 0
         with nullcontext() if is_last or self._parallel is None else self._parallel.no_sync():

@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping, Set
 import torch
 from torch import Tensor, nn
 
+from orchestrator import distributed
 from orchestrator import vocabulary as v
 from orchestrator.errors import ConfigError
 from orchestrator.losses.formulas.loss import upcast
 from orchestrator.losses.objective import SUPPLIED_BY, Objective
 from orchestrator.students.networks.student import IMAGE, Student
+from orchestrator.training.draws import permutation
 
 MORE_VIEWS = "more_views"  # [N, V - 1, 3, S, S] float32: views 2 and later of the images
 
@@ -52,6 +54,7 @@ class DistillationModel(nn.Module):
         self.own_rates: dict[str, float] = {}  # peak learning rate by the beginning of parameters' names
         self.autocast_dtype: torch.dtype | None = None  # of student, heads and learnt texts; None: their own
         self.begins_step = True  # whether the next forward is the first since the optimiser's last step
+        self.shuffled_by = (0, 0)  # data seed and number of the micro-batch, the same on all workers
         self._takes = takes
         self._compiled: Callable[..., dict[str, Tensor]] | None = None  # no module, so not twice in the state
         made = student.makes()
@@ -126,8 +129,22 @@ class DistillationModel(nn.Module):
         if self.training and self.begins_step:
             for slow, fast in zip(self.momentum_student.parameters(), self.student.parameters(), strict=True):
                 slow.lerp_(fast.detach(), 1 - self.key_momentum)
+        if self.training and distributed.world_size() > 1:
+            return self._keys_of_shuffled(self.momentum_student, images)
         feature: Tensor = self.momentum_student(images)[v.STUDENT_FEATURE]
         return feature
+
+    def _keys_of_shuffled(self, encoder: Student, images: Tensor) -> Tensor:
+        """This worker's keys, made by all workers of shuffled shares of the joint batch, and brought back.
+
+        So BatchNorm's statistics of a key are not those of the worker's own anchors (MoCo, PaCo). The order is a
+        function of the data seed and the micro-batch, so that a resumed training goes on with the same.
+        """
+        joint, count = distributed.all_gather(images), len(images)
+        order = torch.from_numpy(permutation(len(joint), *self.shuffled_by)).to(images.device)
+        own = slice(distributed.rank() * count, (distributed.rank() + 1) * count)
+        made = distributed.all_gather(encoder(joint[order[own]])[v.STUDENT_FEATURE])
+        return made[order.argsort()[own]]
 
     def start_epoch(self, epoch: int) -> None:
         """Tell the losses that an epoch begins (0-based)."""

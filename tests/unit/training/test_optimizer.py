@@ -115,3 +115,39 @@ def test_nesterov_looks_ahead_and_needs_a_momentum() -> None:
     torch.testing.assert_close(weight.weight.detach(), start - 0.1 * (1 + 0.5))
     with pytest.raises(ValidationError, match="momentum above 0"):
         SgdSettings(momentum=0, nesterov=True)
+
+
+@pytest.mark.parametrize("settings", [AdamWSettings(learning_rate=0.1), SgdSettings(nesterov=True)])
+def test_one_kernel_steps_as_torchs_own_loop_over_parameters_does_in_channels_last_too(
+    settings: AdamWSettings | SgdSettings,
+) -> None:
+    models = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3))
+        model = model.to(memory_format=torch.channels_last)
+        optimizer = build_optimizer(settings, model)
+        for group in optimizer.param_groups:
+            group["fused"] = fused
+        for step in range(5):
+            images = torch.randn(4, 3, 9, 9, generator=torch.Generator().manual_seed(step))
+            optimizer.zero_grad()
+            model(images.contiguous(memory_format=torch.channels_last)).square().mean().backward()
+            optimizer.step()
+        models.append(model)
+    for (name, one), (_, other) in zip(*(model.named_parameters() for model in models), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_gradient_that_lies_otherwise_than_its_parameter_is_applied_to_the_right_weights() -> None:
+    model = nn.Conv2d(3, 8, 3, bias=False).to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(SgdSettings(learning_rate=1.0, momentum=0.9, weight_decay=0), model)
+    start, gradient = model.weight.detach().clone(), torch.randn(8, 3, 3, 3)
+    model.weight.grad = gradient.clone()
+    optimizer.step()
+    torch.testing.assert_close(model.weight.detach(), start - gradient)
+    state = optimizer.state[model.weight]
+    state["momentum_buffer"] = state["momentum_buffer"].contiguous()  # a state that was laid out otherwise
+    model.weight.grad = torch.zeros(8, 3, 3, 3)
+    optimizer.step()
+    torch.testing.assert_close(model.weight.detach(), start - 1.9 * gradient)

@@ -1,4 +1,4 @@
-"""Whether student, losses and measures fit what an experiment supplies, from its settings alone.
+"""Whether student and losses fit what an experiment supplies, from its settings alone.
 
 Puts every arm's model together without weights, as training would, and checks what it reads, so that a loss whose input
 nobody supplies is told before captions are paid for. Widths that only the teachers' weights tell are taken to fit; the
@@ -6,7 +6,7 @@ training checks them again. Reads and writes nothing.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import vocabulary as v
@@ -26,7 +26,7 @@ CLASSES_FIT = "an image teacher that encodes texts too"
 
 
 def check_composition(experiment: Experiment, arms: Sequence[str] | None = None) -> None:
-    """Refuse an experiment whose students could not be trained or measured as it says.
+    """Refuse an experiment whose students could not be trained as it says.
 
     Args:
         arms: their names; None: all of them.
@@ -93,7 +93,7 @@ def problems_of(experiment: Experiment) -> list[str]:
             check()
         except ConfigError as error:
             problems.append(_on_one_line(error))
-    return problems + _unmeasurable(experiment, model, there)
+    return problems
 
 
 def blueprint(experiment: Experiment, there: set[str]) -> "DistillationModel":
@@ -150,38 +150,6 @@ def _joint_width(experiment: Experiment) -> int:
 def _check_start(experiment: Experiment, model: "DistillationModel", there: set[str]) -> None:
     if getattr(model.student, "classifier_start", "random") == "class_texts" and v.CLASS_TEXT not in there:
         raise ConfigError("student.classifier.start is class_texts, and there are none", remedy=f"set {CLASSES_FIT}")
-
-
-def _unmeasurable(experiment: Experiment, model: "DistillationModel", there: set[str]) -> list[str]:
-    """The measures that could not be taken of the finished student."""
-    from orchestrator.students.networks.student import IMAGE
-
-    split = experiment.dataset.ood_split
-    texts = None if v.CLASS_TEXT in there else CLASSES_FIT
-    embedding = None if model.student.embedding_dim else "student.embedding"
-    classified = None if v.STUDENT_LOGITS in model.student.makes() else texts or embedding
-    lacks: Mapping[str, Sequence[str | None]] = {
-        "coherence": (texts, embedding),
-        "text_spectrum": (texts,),
-        "retrieval": (
-            None if experiment.text_sources else "text_sources",
-            None if v.SPLIT_REPORT in experiment.caption_splits else "report among caption_splits",
-        ),
-        "few_shot_retrieval": (
-            texts,
-            embedding,
-            None if split is not None and split.shots else "dataset.ood_split with shots",
-        ),
-        "calibration": (classified,),
-        "post_hoc": (None if v.STUDENT_LOGITS in model.student.makes() else "student.classifier",),
-        "robustness": (classified,),
-        "latency": (None if model.student.reads == (IMAGE,) else "a student that reads images alone",),
-    }
-    found = []
-    for measure in experiment.evaluation.measures:
-        if missing := [what for what in lacks.get(measure, ()) if what is not None]:
-            found.append(f"evaluation.measures: {measure} needs {', '.join(missing)}")
-    return found
 
 
 def _on_one_line(error: Any) -> str:

@@ -111,19 +111,3 @@ def retrieval_accuracy(
         return retrieval_scores(image[rows], offered, stored, of_class, alpha=alpha, beta=beta, as_code=as_code)
 
     return scores_accuracy(scores_of, truth, len(offered), width=stored.shape[0] * stored.shape[1])
-
-
-def closed_set_accuracy(logits: Tensor, label: Labels, classes: Sequence[int]) -> dict[str, float]:
-    """The baseline without texts: a plain classifier over seen and unseen outputs, tested on the unseen outputs alone.
-
-    Args:
-        logits: [N, C] over all outputs; label: [N] of them; classes: the unseen outputs.
-
-    Returns:
-        as `scores_accuracy`.
-
-    Raises:
-        DataError: an image of another class.
-    """
-    of_output, truth = among(logits.detach().T, label, classes)
-    return scores_accuracy(lambda rows: of_output[:, rows].T, truth, len(of_output))

@@ -13,8 +13,6 @@ from torch.nn import functional
 from orchestrator.errors import DataError
 from orchestrator.evaluation.unit_vectors import Labels, Vectors, as_labels, row_blocks, unit_vectors
 
-LAST_EPOCHS = 5  # the protocol reports the mean of so many last epochs
-
 
 def zero_shot_accuracy(
     student: Vectors,
@@ -99,12 +97,3 @@ def scores_accuracy(
         "num_images": num_images,
         "num_classes": float(evaluated.sum()),
     }
-
-
-def mean_of_last(values: Sequence[float], count: int = LAST_EPOCHS) -> float:
-    """Mean of the last `count` epochs' values (all of them when there are fewer); NaN of an empty list.
-
-    NaN values are epochs without an evaluation, and are left out before counting.
-    """
-    known = [value for value in values if not math.isnan(value)][-count:]
-    return math.fsum(known) / len(known) if known else math.nan

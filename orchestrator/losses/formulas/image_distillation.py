@@ -4,11 +4,13 @@ Holds the two formulas and the module that weighs them and learns the projection
 nothing of the teacher.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from orchestrator.losses.formulas.class_prior import class_prior
 from orchestrator.losses.formulas.loss import Loss, unit, upcast, without_autocast
 
 Direction = Literal["teacher_to_student", "student_to_teacher"]
@@ -17,7 +19,7 @@ Direction = Literal["teacher_to_student", "student_to_teacher"]
 def logit_distillation(student_logits: Tensor, teacher_logits: Tensor, direction: Direction) -> Tensor:
     """KL(teacher || student), or KL(student || teacher), at temperature 1, mean over the batch (VLM-KD, Eq. 4).
 
-    Both logits [N, C], raw (no prior). Returns a scalar >= 0 in float32 or better; no gradient into the teacher.
+    Both logits [N, C]. Returns a scalar >= 0 in float32 or better; no gradient into the teacher.
     """
     student = torch.log_softmax(upcast(student_logits), dim=1)
     teacher = torch.log_softmax(upcast(teacher_logits.detach()).to(student.dtype), dim=1)
@@ -39,17 +41,25 @@ def feature_distillation(projected: Tensor, teacher: Tensor, *, raw: bool = Fals
 
 
 class ImageDistillation(Loss):
-    """logit_weight * logit_distillation + feature_weight * feature_distillation of a learnt linear projection."""
+    """logit_weight * logit_distillation + feature_weight * feature_distillation of a learnt linear projection.
+
+    With `tau` above 0 the student's logits are z + tau * log prior, the prior that of `class_count`.
+    """
+
+    log_prior: Tensor | None
 
     def __init__(
         self,
         *,
+        class_count: Sequence[int],
         feature_dim: int,
         teacher_dim: int,
         logit_weight: float = 1.0,
         feature_weight: float = 1.0,
         teacher_temperature: float = 1.0,
         direction: Direction = "teacher_to_student",
+        tau: float = 0.0,
+        prior_floor: float | None = None,
         raw: bool = False,
         mean_dims: bool = False,
     ) -> None:
@@ -58,6 +68,8 @@ class ImageDistillation(Loss):
         self.teacher_temperature = teacher_temperature
         self.direction: Direction = direction
         self.raw, self.mean_dims = raw, mean_dims
+        self.tau = tau
+        self.register_buffer("log_prior", torch.log(class_prior(class_count, prior_floor)) if tau > 0 else None)
         self.projection = nn.Linear(feature_dim, teacher_dim) if feature_weight > 0 else None
         self._parts: dict[str, Tensor] = {}
 
@@ -82,7 +94,10 @@ class ImageDistillation(Loss):
         if self.logit_weight > 0:
             assert student_logits is not None
             assert teacher_logits is not None
-            kl = logit_distillation(student_logits, teacher_logits / self.teacher_temperature, self.direction)
+            student = upcast(student_logits)
+            if self.log_prior is not None:
+                student = student + self.tau * self.log_prior.to(student.dtype)
+            kl = logit_distillation(student, teacher_logits / self.teacher_temperature, self.direction)
             terms.append(self.logit_weight * kl)
             self._parts["logits"] = kl.detach()
         if self.projection is not None:

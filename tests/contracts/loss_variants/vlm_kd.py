@@ -12,5 +12,6 @@ VARIANTS: list[Frozen] = [
     TextContrastiveSettings(symmetric=True, negatives="per_worker"),
     ImageDistillationSettings(direction="student_to_teacher", raw=True, mean_dims=True),
     ImageDistillationSettings(feature_weight=0),
+    ImageDistillationSettings(tau=0.5),
     ImageDistillationSettings(logit_weight=0),
 ]

@@ -8,7 +8,7 @@ import torch
 
 from orchestrator.errors import DataError
 from orchestrator.evaluation import unit_vectors
-from orchestrator.evaluation.zero_shot import mean_of_last, zero_shot_accuracy
+from orchestrator.evaluation.zero_shot import zero_shot_accuracy
 
 TEXT = torch.eye(4, dtype=torch.float64)
 
@@ -69,10 +69,3 @@ def test_a_set_without_images_is_not_available() -> None:
 
 def test_a_zero_embedding_gives_no_nan() -> None:
     assert zero_shot_accuracy(torch.zeros(1, 4), TEXT, np.array([2]))["test_loss"] == pytest.approx(math.log(4))
-
-
-def test_the_mean_of_the_last_epochs_leaves_out_epochs_without_evaluation() -> None:
-    assert mean_of_last([9, 1, 2, 3, 4, 5]) == 3
-    assert mean_of_last([9, 1, math.nan, 2, 3, 4, math.nan, 5]) == 3
-    assert mean_of_last([1, 2]) == 1.5
-    assert math.isnan(mean_of_last([]))

@@ -65,3 +65,30 @@ def test_the_teachers_temperature_divides_its_logits_alone() -> None:
     plain = ImageDistillationSettings(feature_weight=0).build(CONTEXT)
     torch.testing.assert_close(softened(student, teacher), plain(student, teacher / 4))
     assert not torch.isclose(softened(student, teacher), plain(student / 4, teacher / 4))
+
+
+def test_prior_shifted_logits_of_a_student_that_knows_no_image_are_the_class_prior() -> None:
+    """All-equal logits + log prior are the prior p; a teacher q then costs sum q log(q / p)."""
+    long_tailed = LossContext((9, 1), 3, 4, 5, 1, 2)
+    teacher = torch.tensor([[0.5, 0.5]], dtype=torch.float64).log()
+    student = torch.full((1, 2), 3.0, dtype=torch.float64)
+    shifted = ImageDistillationSettings(feature_weight=0, tau=1).build(long_tailed)
+    assert shifted.inputs() == ("student_logits", "teacher_logits")
+    assert shifted(student, teacher).item() == pytest.approx(0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1))
+    half = ImageDistillationSettings(feature_weight=0, tau=0.5).build(long_tailed)
+    root = torch.tensor([[3.0, 1.0]], dtype=torch.float64).log()  # the prior to the power 1/2: 3 to 1
+    assert half(student, root).item() == pytest.approx(0, abs=1e-12)
+    raw = ImageDistillationSettings(feature_weight=0).build(long_tailed)
+    assert raw(student, teacher).item() == pytest.approx(0, abs=1e-12)
+    assert dict(raw.state_dict()) == {}
+
+
+def test_a_prior_that_some_class_lacks_is_refused_unless_it_has_a_floor() -> None:
+    absent = LossContext((2, 0), 3, 4, 5, 1, 2)
+    with pytest.raises(ConfigError, match="prior_floor: 1e-9"):
+        ImageDistillationSettings(tau=1).build(absent)
+    floored = ImageDistillationSettings(feature_weight=0, tau=1, prior_floor=0.25).build(absent)
+    teacher = torch.tensor([[0.8, 0.2]]).log()  # 1 to 1/4
+    assert floored(torch.zeros(1, 2), teacher).item() == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValidationError, match="tau shifts logits"):
+        ImageDistillationSettings(tau=1, logit_weight=0)

@@ -71,7 +71,7 @@ class Experiment(Frozen):
     captioner: CaptionerSettings
     prompts: tuple[str, ...] = ("general",)
     custom_prompts: dict[str, str] = Field(default_factory=dict)
-    caption_splits: tuple[str, ...] = ("train",)
+    caption_splits: tuple[str, ...] = Field(default=("train",), min_length=1)
     texts: dict[str, TextSettings] = Field(default_factory=dict)
     text_sources: tuple[str, ...] = ()
     class_text: ClassTextSettings | None = None

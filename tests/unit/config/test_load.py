@@ -117,6 +117,7 @@ def test_overrides_leave_the_tree_they_are_applied_to(smoke: Path) -> None:
         ("prompts=[general,targeted_1,haiku]", "prompts: unknown haiku"),
         ("sweep.arm=best", "sweep.arm: best is not among arms (baseline, distilled)"),
         ("arms={}", "arms: there is none"),
+        ("caption_splits=[]", "caption_splits:"),
         ("name=Has Spaces", "name:"),
     ],
 )

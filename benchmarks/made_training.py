@@ -14,12 +14,13 @@ import torch
 from orchestrator.losses import LossSettings
 from orchestrator.students import AdaptorSettings, TimmStudentSettings
 from orchestrator.teachers.encoder import LOGITS
+from orchestrator.training.assembly import build_model
 from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.draws import image_keys
 from orchestrator.training.loop import Trainer
 from orchestrator.training.order import Place
 from orchestrator.training.parallel import join
-from orchestrator.training.run import TrainingJob, build_model
+from orchestrator.training.run import TrainingJob
 from orchestrator.training.settings import TrainingSettings
 
 TEXT_DIM = 512

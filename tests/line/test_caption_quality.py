@@ -139,7 +139,7 @@ def test_thresholds_that_drop_everything_or_cannot_be_measured_are_refused(image
     with pytest.raises(DataError, match=r"texts\.dax\.thresholds drop every one of 30 captions \(fail: min_words 30\)"):
         made(quiet_context(nothing, tmp_path), "embed")
     score = "texts.dax.thresholds={min_clip_score: 0.5}"
-    with pytest.raises(ConfigError, match="there is no image_teacher"):
+    with pytest.raises(ConfigError, match="without image_teacher"):
         experiment_over(images, score, "image_teacher=null", "losses.image=null")
     with pytest.raises(ConfigError, match="image_teacher and text_encoder differ"):
         experiment_over(images, score, "image_teacher.dim=8")

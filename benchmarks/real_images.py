@@ -1,6 +1,6 @@
 """Students on photographs under Ray Train: a baseline, class-name text, an image teacher of the same list, and both.
 
-    python -m benchmarks.real_images --data ROOT [--storage FOLDER] [--threads 1] [--state]
+    python -m benchmarks.real_images --data ROOT [--storage FOLDER] [--image-size 64] [--threads 1] [--state]
 
 ROOT holds `train.txt`, `val_select.txt`, `val_report.txt`, `classes.tsv` and what they list, in folders or tars. The
 sheet is `jobs/experiments/real_images.yaml`. The image teacher is a larger network that begins with random weights here
@@ -52,19 +52,21 @@ class Line:
     Args:
         data: the folder with the lists.
         storage: where artifacts go.
+        image_size: side of the views that student and teacher see, pixels.
         settings: `a.b=value` of the sheet, besides those that are chosen.
     """
 
-    def __init__(self, data: Path, storage: Path, num_threads: int, settings: Sequence[str]) -> None:
+    def __init__(self, data: Path, storage: Path, num_threads: int, image_size: int, settings: Sequence[str]) -> None:
         self.folder = storage / "real_images"
         start = storage / "real_images_start"
         num_classes = len((data / "classes.tsv").read_text().splitlines())
-        teacher_start(start, num_classes, 64)
+        teacher_start(start, num_classes, image_size)
         archives = sorted(path.name for path in data.glob("*.tar"))
         self._told = [
             f"dataset.root={data}",
             f"dataset.archives={json.dumps(archives)}",
             f"image_teacher.model={start}",
+            f"image_size={image_size}",
             f"training.num_threads={num_threads}",
             f"teacher_tuning.num_threads={num_threads}",
             *settings,
@@ -142,11 +144,12 @@ def main() -> None:
     parser.add_argument("--storage", type=Path, default=Path("runs"), help="where everything is kept (default: runs)")
     parser.add_argument("--epochs", type=int, default=60, help="of each arm")
     parser.add_argument("--choice-epochs", type=int, default=8, help="of each short training; 0: the sheet's settings")
+    parser.add_argument("--image-size", type=int, default=64, help="side of the views, pixels; it belongs to a storage")
     parser.add_argument("--threads", type=int, default=1, help="of the one worker")
     parser.add_argument("--state", action="store_true", help="say where a run stands, and do nothing")
     parser.add_argument("settings", nargs="*", help="a.b=value of the sheet")
     given = parser.parse_args()
-    line = Line(given.data.resolve(), given.storage.resolve(), given.threads, given.settings)
+    line = Line(given.data.resolve(), given.storage.resolve(), given.threads, given.image_size, given.settings)
     if given.state:
         print(line.state())
         return

@@ -112,7 +112,7 @@ def _end_trial(context: Context, run_key: str, result: TrialResult, metric: str)
 
 def _search(context: Context, job: SweepJob) -> list[TrialResult]:
     space, trials = job.space, context.execution.trials
-    context.feedback.event("sweep", f"{space.name}: {space.num_trials} trials, {trials.max_concurrent} at a time")
+    context.feedback.event("sweep", f"{space.name}: {space.num_trials} trials, {trials.most_at_once} at a time")
     epochs: dict[int, int] = {}
     done = set(SweepFolder(job.folder).ended())
     with context.feedback.bar("sweep", space.num_trials, "trials") as advance:

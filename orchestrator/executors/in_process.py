@@ -14,6 +14,7 @@ from orchestrator.executors.micro_batches import MicroBatches
 from orchestrator.executors.protocol import (
     EachDone,
     EachProgress,
+    OnEvent,
     OnProgress,
     OnReceipt,
     OnResult,
@@ -72,7 +73,9 @@ class InProcessExecutor:
             else:
                 on_done(index, "")
 
-    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
+    def sweep(
+        self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent
+    ) -> list[TrialResult]:
         """See `Executor`."""
         found, proposer = SweepFolder(job.folder), job.proposer()
         for number, values in found.waiting().items():
@@ -106,15 +109,11 @@ def _run_trial(
         seconds, epochs = found.elapsed_s - started_s, int(history[-1][EPOCH]) if history else 0
         return TrialResult(
             number, values, metrics, epochs, status, error, tuple(history), seconds,
-            seconds * trials.num_cpus_per_trial, seconds * trials.num_gpus_per_trial,
+            seconds * trials.num_cpus_per_worker, seconds * trials.num_gpus_per_worker,
         )  # fmt: skip
 
     try:
-        training = job.make_job(number, values)
-        training.tracker().start_run(
-            training.run_key, name=f"trial {number:04d}", parent_key=job.run_key, params=values,
-            tags={"kind": "trial", "sweep": job.space.name, "trial": str(number)},
-        )  # fmt: skip
+        training = job.begin(number, values)
         with TerminationNotice() as notice:
             for progress in train(training, notice=notice):
                 history.append({EPOCH: float(progress.epoch), **progress.metrics})

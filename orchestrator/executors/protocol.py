@@ -70,6 +70,15 @@ class SweepJob:
             prices=self.prices,
         )  # fmt: skip
 
+    def begin(self, number: int, values: Mapping[str, Any]) -> TrainingJob:
+        """The training job of a trial that begins or goes on, which tracking has heard of."""
+        job = self.make_job(number, values)
+        job.tracker().start_run(
+            job.run_key, name=f"trial {number:04d}", parent_key=self.run_key, params=values,
+            tags={"kind": "trial", "sweep": self.space.name, "trial": str(number)},
+        )  # fmt: skip
+        return job
+
     def make_job(self, number: int, values: Mapping[str, Any]) -> TrainingJob:
         """The training job of trial `number` with these swept values."""
         experiment = trial_experiment(self.arm, self.space, values)
@@ -92,6 +101,7 @@ OnProgress = Callable[[Mapping[str, Any]], None]  # what a training last told (s
 EachProgress = Callable[[int, Mapping[str, Any]], None]  # the same with the job's position
 EachDone = Callable[[int, str], None]  # the job's position and its error text, "" when it ended well
 OnResult = Callable[[TrialResult], None]
+OnEvent = Callable[[str], None]  # what happened, in words
 
 
 class Executor(Protocol):
@@ -116,8 +126,10 @@ class Executor(Protocol):
     ) -> None:
         """Train students with one worker each, several at a time; `on_done` gets each one's error text, or ""."""
 
-    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
-        """Search; `on_result` is called whenever a trial reports or ends."""
+    def sweep(
+        self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent
+    ) -> list[TrialResult]:
+        """Search; `on_result` is called whenever a trial reports or ends, `on_event` with what else happens."""
 
     def close(self) -> None:
         """Give back what was started."""

@@ -9,8 +9,10 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -19,7 +21,8 @@ from ray.tune.search import BasicVariantGenerator
 
 from orchestrator.config.execution import TrialSettings
 from orchestrator.errors import ArtifactError
-from orchestrator.executors.protocol import OnResult, SweepJob
+from orchestrator.executors.protocol import OnEvent, OnResult, SweepJob
+from orchestrator.on_ray.nested_trial import NestedTrial
 from orchestrator.on_ray.schedulers import build_scheduler, check_population, is_population
 from orchestrator.on_ray.trial_desk import TrialDeskActor
 from orchestrator.on_ray.trial_proxy import NUMBER, REPLAYS, VALUES, TrialProxy, name_of
@@ -28,6 +31,7 @@ from orchestrator.on_ray.tune_search import FolderSearcher, SweepState, TuneCall
 from orchestrator.search.schedulers import HyperBandSettings, NoSchedulerSettings
 from orchestrator.search.trial import TrialResult
 
+TUNE = "tune"
 POLL_S, CLOSES_WITHIN_S = 0.2, 120.0
 ENVIRONMENT = {  # of Tune in this process, while the sweep runs
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trials' folders have it all
@@ -39,9 +43,12 @@ ENVIRONMENT = {  # of Tune in this process, while the sweep runs
 
 
 def sweep(
-    job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: Callable[[str], None]
+    job: SweepJob, trials: TrialSettings, storage: Path, on_result: OnResult, on_event: OnEvent
 ) -> list[TrialResult]:
     """Run or continue a sweep; trials that have ended are not repeated.
+
+    Args:
+        storage: of Ray Train, where trials train on several workers.
 
     Raises:
         ConfigError: the scheduler cannot go with such trials.
@@ -53,10 +60,9 @@ def sweep(
     state = SweepState(job, (cpus, gpus))
     if not state.is_open():
         return list(state.found.ended().values())
-    storage = job.folder / "tune"
-    shutil.rmtree(storage, ignore_errors=True)
+    shutil.rmtree(job.folder / TUNE, ignore_errors=True)
     with _environment(trials), _workers(job, trials) as (desk, workers):
-        tuner = _tuner(job, trials, state, desk, workers)
+        tuner = _tuner(job, trials, storage, state, desk, workers)
         outcome: list[Any] = []
 
         def fit() -> None:
@@ -72,7 +78,7 @@ def sweep(
                 on_event(news)
             _tell(state, on_result)
         thread.join()
-    shutil.rmtree(storage, ignore_errors=True)
+    shutil.rmtree(job.folder / TUNE, ignore_errors=True)
     if isinstance(outcome[0], Exception):
         raise ArtifactError(f"the sweep failed: {outcome[0]}", remedy="the same command resumes it") from outcome[0]
     shutil.rmtree(job.folder / DONORS, ignore_errors=True)
@@ -117,9 +123,9 @@ def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[A
             max_restarts=-1,
             max_concurrency=2 * trials.trials_per_worker + 8,
         )
-        told, is_judged = ray.put(job), not isinstance(job.space.scheduler, NoSchedulerSettings)
+        is_judged = not isinstance(job.space.scheduler, NoSchedulerSettings)
         workers = [
-            remote.remote(place, told, trials.trials_per_worker, is_judged, desk)
+            remote.remote(place, job, trials.trials_per_worker, is_judged, desk)
             for place in range(trials.num_workers)
         ]
     try:
@@ -132,7 +138,9 @@ def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[A
             ray.kill(actor)
 
 
-def _tuner(job: SweepJob, trials: TrialSettings, state: SweepState, desk: Any, workers: list[Any]) -> ray.tune.Tuner:
+def _tuner(
+    job: SweepJob, trials: TrialSettings, storage: Path, state: SweepState, desk: Any, workers: list[Any]
+) -> ray.tune.Tuner:
     space, most = job.space, trials.most_at_once
     proxy = ray.tune.with_parameters(
         TrialProxy,
@@ -141,6 +149,7 @@ def _tuner(job: SweepJob, trials: TrialSettings, state: SweepState, desk: Any, w
         keeps=is_population(space),
         desk=desk,
         workers=workers,
+        nested=partial(NestedTrial, job, trials, storage) if trials.num_train_workers > 1 else None,
     )
     # A share of the head node, so that as many proxies as trials may run are placed, and none takes a CPU from a worker.
     trainable = ray.tune.with_resources(proxy, {"node:__internal_head__": round(1 / (most + 0.5), 4)})
@@ -171,7 +180,7 @@ def _tuner(job: SweepJob, trials: TrialSettings, state: SweepState, desk: Any, w
     )
     run_config = ray.tune.RunConfig(
         name=f"attempt_{time.time_ns()}",
-        storage_path=str(job.folder / "tune"),
+        storage_path=str(job.folder / TUNE),
         verbose=0,
         callbacks=[TuneCallback(state, workers)],
         failure_config=ray.tune.FailureConfig(max_failures=3),

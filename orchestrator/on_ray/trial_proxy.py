@@ -43,6 +43,7 @@ class TrialProxy(ray.tune.Trainable):
         keeps: bool = False,
         desk: Any = None,
         workers: Sequence[Any] = (),
+        nested: Any = None,
     ) -> None:
         """Called once.
 
@@ -50,10 +51,12 @@ class TrialProxy(ray.tune.Trainable):
             folder: of the sweep.
             objectives: an epoch that tells all of them is reported.
             keeps: others may go on from this trial's state.
-            desk, workers: of the sweep; without workers a trial is a Ray Train run of its own.
+            desk, workers: of the sweep.
+            nested: what makes the `NestedTrial` of a proxy whose trials are Ray Train runs of their own.
         """
         self._sweep, self._objectives, self._keeps = Path(folder), tuple(objectives), keeps
         self._desk, self._workers = desk, workers
+        self._nested = None if nested is None else nested()
         self._place: int | None = None
         self._take(config)
 
@@ -96,6 +99,9 @@ class TrialProxy(ray.tune.Trainable):
 
     def _advance(self) -> dict[str, Any]:
         """Ask the worker; where its process has died, ask again until it is there again."""
+        if self._nested is not None:
+            nested: dict[str, Any] = self._nested.advance(self._turn, self._epoch)
+            return nested
         while True:
             if self._place is None:
                 self._place = ray.get(self._desk.place.remote(self._turn.key))
@@ -127,6 +133,8 @@ class TrialProxy(ray.tune.Trainable):
     def _let_go(self, keep: bool = False) -> str | None:
         """Out of the pack; where others may need the state, the file that holds a copy."""
         place, kept = self._place, None
+        if self._nested is not None:
+            self._nested.let_go(self._turn)
         if place is not None:
             try:
                 kept = ray.get(self._workers[place].let_go.remote(self._turn, keep))

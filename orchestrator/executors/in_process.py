@@ -106,7 +106,7 @@ def _run_trial(
         seconds, epochs = found.elapsed_s - started_s, int(history[-1][EPOCH]) if history else 0
         return TrialResult(
             number, values, metrics, epochs, status, error, tuple(history), seconds,
-            seconds * trials.num_cpus_per_trial, seconds * trials.num_gpus_per_trial,
+            seconds * trials.num_cpus_per_worker, seconds * trials.num_gpus_per_worker,
         )  # fmt: skip
 
     try:

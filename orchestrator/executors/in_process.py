@@ -21,6 +21,7 @@ from orchestrator.executors.protocol import (
     SweepJob,
     TableWorker,
 )
+from orchestrator.executors.trial_run import start_trial_run
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import Status, TrialResult
 from orchestrator.training.notice import TerminationNotice
@@ -111,10 +112,7 @@ def _run_trial(
 
     try:
         training = job.make_job(number, values)
-        training.tracker().start_run(
-            training.run_key, name=f"trial {number:04d}", parent_key=job.run_key, params=values,
-            tags={"kind": "trial", "sweep": job.space.name, "trial": str(number)},
-        )  # fmt: skip
+        start_trial_run(job, training, number, values)
         with TerminationNotice() as notice:
             for progress in train(training, notice=notice):
                 history.append({EPOCH: float(progress.epoch), **progress.metrics})

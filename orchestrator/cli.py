@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_compare import add_compare_command
 from orchestrator.cli_convert import add_convert_command
 from orchestrator.cli_export import add_export_commands
 from orchestrator.cli_jobs import add_job_commands
@@ -29,7 +30,6 @@ app = typer.Typer(
     help="From images to small students that know what a large vision-language model knows, compared in MLflow.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=True,
 )
 
 ExperimentArgument = Annotated[Path, typer.Argument(help="the experiment sheet (YAML)", show_default=False)]
@@ -227,8 +227,7 @@ def doctor(
             if as_json:
                 typer.echo(json.dumps(vars(finding)))
                 continue
-            level = typer.style(f"{finding.level:8}", fg=colours[finding.level])
-            typer.echo(f"{level} {finding.area:9} {finding.told}")
+            typer.echo(typer.style(f"{finding.level:8} ", fg=colours[finding.level]) + f"{finding.area:9} {finding.told}")
             if finding.remedy:
                 typer.echo(f"{'':18} {finding.remedy}")
     if problems:
@@ -288,6 +287,7 @@ def store_export(
 add_job_commands(app, _told_plainly)
 add_export_commands(app, _told_plainly, _open_executor)
 add_convert_command(app, _told_plainly)
+add_compare_command(app, _told_plainly)
 
 
 def main() -> None:

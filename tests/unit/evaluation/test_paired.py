@@ -76,8 +76,17 @@ def test_equal_students_and_ties_are_not_distinguished() -> None:
     same = bootstrap_accuracy(np.zeros(50), np.repeat([0, 1], 25), [5, 500])
     assert all(not math.isfinite(one.value) or (one.value, one.low, one.high) == (0, 0, 0) for one in same.values())
     assert not any(one.excludes_zero for one in same.values())
-    assert not Interval(0.1, 0.0, 0.2).excludes_zero
+    assert not Interval(0.1, 0.0, 0.2, 50).excludes_zero
+    assert Interval(0.1, 0.01, 0.2, 50).excludes_zero
     assert mcnemar([True, False], [True, False]) == (0, 0, 1.0)
+
+
+def test_a_handful_of_images_cannot_decide_though_resampling_them_shows_no_spread() -> None:
+    assert not bootstrap_accuracy(np.ones(5), np.zeros(5, int), [5])["few"].excludes_zero
+    assert bootstrap_accuracy(np.ones(6), np.zeros(6, int), [5])["few"].excludes_zero
+    single = bootstrap_accuracy([1.0] * 9 + [-1.0] * 3, np.arange(12), np.full(12, 5))["few"]  # one image in each class
+    assert single.value == pytest.approx(0.5)
+    assert (single.high - single.low) / 2 == pytest.approx(1.96 * math.sqrt(0.75 / 12), rel=0.15)
 
 
 def test_eight_against_two_discordant_images_have_the_binomial_p_value() -> None:

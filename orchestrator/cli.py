@@ -220,14 +220,14 @@ def doctor(
             from orchestrator.on_ray import doctor as ray_doctor
 
             wanted += [("token", ray_doctor.token), ("ray", lambda: ray_doctor.cluster(sheet))]
-        problems = 0
-        colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
+        problems, colours = 0, {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
         for finding in examine(wanted):
             problems += finding.level == "problem"
             if as_json:
                 typer.echo(json.dumps(vars(finding)))
                 continue
-            typer.echo(typer.style(f"{finding.level:8} ", fg=colours[finding.level]) + f"{finding.area:9} {finding.told}")
+            level = typer.style(f"{finding.level:8}", fg=colours[finding.level])
+            typer.echo(f"{level} {finding.area:9} {finding.told}")
             if finding.remedy:
                 typer.echo(f"{'':18} {finding.remedy}")
     if problems:

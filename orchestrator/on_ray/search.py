@@ -21,6 +21,7 @@ from orchestrator.artifacts.storage import read_json
 from orchestrator.config.execution import TrialSettings
 from orchestrator.errors import ArtifactError
 from orchestrator.executors.protocol import OnResult, SweepJob, TrialResult
+from orchestrator.executors.trial_run import start_trial_run
 from orchestrator.search.space import AshaSettings, Choice, Domain, LogUniform, TpeSettings, Uniform
 from orchestrator.training.run import PROGRESS, train
 
@@ -33,10 +34,7 @@ def _run_trial(config: dict[str, Any], sweep: SweepJob) -> None:
     number = _trial_number(ray.tune.get_context().get_trial_name())
     values = config[VALUES]
     job = sweep.make_job(number, values)
-    job.tracker().start_run(
-        job.run_key, name=f"trial {number:04d}", parent_key=sweep.run_key, params=values,
-        tags={"kind": "trial", "sweep": sweep.space.name, "trial": str(number)},
-    )  # fmt: skip
+    start_trial_run(sweep, job, number, values)
     for progress in train(job):
         if sweep.space.metric in progress.metrics:
             ray.tune.report({EPOCH: progress.epoch, **progress.metrics})

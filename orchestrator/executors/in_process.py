@@ -22,6 +22,7 @@ from orchestrator.executors.protocol import (
     SweepJob,
     TableWorker,
 )
+from orchestrator.executors.trial_run import start_trial_run
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import Status, TrialResult
 from orchestrator.training.notice import TerminationNotice
@@ -113,7 +114,8 @@ def _run_trial(
         )  # fmt: skip
 
     try:
-        training = job.begin(number, values)
+        training = job.make_job(number, values)
+        start_trial_run(job, training, number, values)
         with TerminationNotice() as notice:
             for progress in train(training, notice=notice):
                 history.append({EPOCH: float(progress.epoch), **progress.metrics})

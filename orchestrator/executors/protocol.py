@@ -70,15 +70,6 @@ class SweepJob:
             prices=self.prices,
         )  # fmt: skip
 
-    def begin(self, number: int, values: Mapping[str, Any]) -> TrainingJob:
-        """The training job of a trial that begins or goes on, which tracking has heard of."""
-        job = self.make_job(number, values)
-        job.tracker().start_run(
-            job.run_key, name=f"trial {number:04d}", parent_key=self.run_key, params=values,
-            tags={"kind": "trial", "sweep": self.space.name, "trial": str(number)},
-        )  # fmt: skip
-        return job
-
     def make_job(self, number: int, values: Mapping[str, Any]) -> TrainingJob:
         """The training job of trial `number` with these swept values."""
         experiment = trial_experiment(self.arm, self.space, values)

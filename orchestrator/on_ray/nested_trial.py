@@ -12,6 +12,7 @@ from orchestrator.artifacts.storage import read_json
 from orchestrator.config.execution import TrialSettings, WorkerSettings
 from orchestrator.errors import OrchestratorError
 from orchestrator.executors.protocol import SweepJob
+from orchestrator.executors.trial_run import start_trial_run
 from orchestrator.on_ray.preemption import STOP
 from orchestrator.on_ray.train import train_distributed
 from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, TrialTurn
@@ -65,7 +66,8 @@ class NestedTrial:
 
     def _train(self, turn: TrialTurn) -> None:
         try:
-            training = self._job.begin(turn.number, turn.values)
+            training = self._job.make_job(turn.number, turn.values)
+            start_trial_run(self._job, training, turn.number, turn.values)
             train_distributed(training, self._workers, self._storage, self._tell)
             self._tell_the_last(training)
         except OrchestratorError as error:

@@ -18,6 +18,7 @@ import ray
 
 from orchestrator.errors import ArtifactError, OrchestratorError
 from orchestrator.executors.protocol import SweepJob
+from orchestrator.executors.trial_run import start_trial_run
 from orchestrator.on_ray.trial_desk import ALONE_AFTER, FAILS_AFTER
 from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, Row, TrialTurn
 from orchestrator.training.pack import Pack, Told
@@ -206,7 +207,8 @@ class TrialWorker:
         try:
             if seat.deaths >= FAILS_AFTER:
                 raise ArtifactError(CULPRIT, remedy="look at the memory that it takes, and at Ray's log of the worker")
-            training = self._job.begin(turn.number, turn.values)
+            training = self._job.make_job(turn.number, turn.values)
+            start_trial_run(self._job, training, turn.number, turn.values)
             self._tell_whom_it_trains(turn.key)
             self._pack.join(
                 training.model_copy(update={"folder": str(turn.folder(self._job.folder))}),

@@ -1,7 +1,7 @@
 # Every command of the project. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test teachers teachers-extra evidence tiny-imagenet photos bench parity chaos chaos-captioning chaos-training clean
+.PHONY: help setup demo lint test teachers teachers-extra evidence tiny-imagenet photos bench parity chaos chaos-captioning chaos-training chaos-sweep clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -65,7 +65,7 @@ parity: setup ## our losses beside those of timm, open_clip and torchdistill on 
 
 KILLS ?= 50
 
-chaos: chaos-captioning chaos-training ## every chaos suite
+chaos: chaos-captioning chaos-training chaos-sweep ## every chaos suite
 
 chaos-captioning: setup ## captioning under KILLS random kills of actors, driver and raylet; resumes round by round
 	$(BIN)/python -m benchmarks.chaos_captioning --kills "$(KILLS)"
@@ -73,6 +73,10 @@ chaos-captioning: setup ## captioning under KILLS random kills of actors, driver
 chaos-training: KILLS = 20
 chaos-training: setup ## training under 20 (KILLS) random kills of worker, controller and driver; resumes round by round
 	$(BIN)/python -m benchmarks.chaos_training --kills "$(KILLS)"
+
+chaos-sweep: KILLS = 20
+chaos-sweep: setup ## a sweep under 20 (KILLS) random kills of its driver; resumes round by round
+	$(BIN)/python -m benchmarks.chaos_sweep --kills "$(KILLS)"
 
 clean: ## remove build files and caches; the environment and runs/ stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

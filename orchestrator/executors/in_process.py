@@ -74,9 +74,7 @@ class InProcessExecutor:
             else:
                 on_done(index, "")
 
-    def sweep(
-        self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent
-    ) -> list[TrialResult]:
+    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent) -> list[TrialResult]:
         """See `Executor`."""
         found, proposer = SweepFolder(job.folder), job.proposer()
         for number, values in found.waiting().items():

@@ -117,9 +117,7 @@ class Executor(Protocol):
     ) -> None:
         """Train students with one worker each, several at a time; `on_done` gets each one's error text, or ""."""
 
-    def sweep(
-        self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent
-    ) -> list[TrialResult]:
+    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent) -> list[TrialResult]:
         """Search; `on_result` is called whenever a trial reports or ends, `on_event` with what else happens."""
 
     def close(self) -> None:

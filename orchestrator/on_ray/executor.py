@@ -79,9 +79,7 @@ class RayExecutor:
         self._require_trials(trials, jobs[0].loading.num_loaders if jobs else 0)
         train.train_many(jobs, trials, on_progress, on_done)
 
-    def sweep(
-        self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent
-    ) -> list[TrialResult]:
+    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent) -> list[TrialResult]:
         """See `Executor`."""
         on_event(self._require_trials(trials, job.template.loading.num_loaders))
         return search.sweep(job, trials, self._storage / "train", on_result, on_event)
@@ -92,23 +90,28 @@ class RayExecutor:
         Returns:
             The arithmetic, in one line.
         """
-        what = f"{trials.num_workers} trial workers"
+        what = _counted(trials.num_workers, "trial worker")
         if trials.num_train_workers > 1:
-            what = f"{trials.num_workers} trials of {trials.num_train_workers} workers"
+            what = f"{_counted(trials.num_workers, 'trial')} of {trials.num_train_workers} workers"
         cpus, gpus = trials.num_cpus_per_worker, trials.num_gpus_per_worker
         if num_loaders and 1 + num_loaders > cpus:
             raise ConfigError(
-                f"a trial worker trains and has {num_loaders} loaders make its batches, which is {1 + num_loaders} "
-                f"processes; execution.trials gives it {cpus:g} CPUs",
-                expected=f"trials.num_cpus_per_worker of {1 + num_loaders}, or input.num_loaders of {max(0, int(cpus) - 1)}",
+                f"a trial worker and the {num_loaders} loaders that make its batches are {1 + num_loaders} processes; "
+                f"execution.trials gives them {cpus:g} CPUs",
+                expected=f"trials.num_cpus_per_worker {1 + num_loaders}, or input.num_loaders {max(0, int(cpus) - 1)}",
                 remedy="set one of them in the execution sheet",
             )
         needed = {"num_cpus": trials.processes * cpus, "num_gpus": trials.processes * gpus}
         self._cluster.require(what, **needed)
         self._cluster.require_on_a_node("one trial worker", num_cpus=cpus, num_gpus=gpus)
         each = f" of {trials.trials_per_worker} trials" if trials.trials_per_worker > 1 else ""
-        return f"{what}{each}, each with {cpus:g} CPUs and {gpus:g} GPUs: {self._cluster.shown(**needed)}"
+        held = f"{_counted(cpus, 'CPU')} and {_counted(gpus, 'GPU')}"
+        return f"{what}{each}, {held} for each worker: {self._cluster.shown(**needed)}"
 
     def close(self) -> None:
         """Leave or end the cluster."""
         self._cluster.close()
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{number:g} {what}{'' if number == 1 else 's'}"

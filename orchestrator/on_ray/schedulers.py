@@ -47,8 +47,8 @@ def check_population(space: SearchSpace, trials: TrialSettings) -> None:
     """
     if is_population(space) and trials.num_train_workers > 1:
         raise ConfigError(
-            f"scheduler {space.scheduler.kind} with trials.num_train_workers {trials.num_train_workers}: a trial goes on "
-            "from another one's state, and one that is a Ray Train run of its own goes on from its own alone",
+            f"scheduler {space.scheduler.kind}, trials.num_train_workers {trials.num_train_workers}: its trials go on "
+            "from one another's states, and a trial that is a Ray Train run of its own from its own alone",
             expected="trials of one worker",
             remedy="set execution.trials.num_train_workers to 1, or take scheduler asha",
         )

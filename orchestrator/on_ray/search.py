@@ -125,8 +125,7 @@ def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[A
         )
         is_judged = not isinstance(job.space.scheduler, NoSchedulerSettings)
         workers = [
-            remote.remote(place, job, trials.trials_per_worker, is_judged, desk)
-            for place in range(trials.num_workers)
+            remote.remote(place, job, trials.trials_per_worker, is_judged, desk) for place in range(trials.num_workers)
         ]
     try:
         yield desk, workers
@@ -151,7 +150,7 @@ def _tuner(
         workers=workers,
         nested=partial(NestedTrial, job, trials, storage) if trials.num_train_workers > 1 else None,
     )
-    # A share of the head node, so that as many proxies as trials may run are placed, and none takes a CPU from a worker.
+    # A share of the head node: as many proxies are placed as trials may run, and none takes a CPU from a worker.
     trainable = ray.tune.with_resources(proxy, {"node:__internal_head__": round(1 / (most + 0.5), 4)})
     searches: dict[str, Any] = {}
     param_space: dict[str, Any] = {}
@@ -170,9 +169,9 @@ def _tuner(
         pauses = isinstance(space.scheduler, HyperBandSettings)  # a paused trial is none of those that run
         searcher = FolderSearcher(state, space.num_trials if pauses else most)
         searches = {"search_alg": searcher, "num_samples": len(state.found.suggested()) + space.num_trials}
-    epochs = job.make_job(0, next(iter(state.found.suggested().values()), None) or job.proposer().propose(0) or {})
+    first = state.found.suggested().get(0) or job.proposer().propose(0) or {}
     config = ray.tune.TuneConfig(
-        scheduler=build_scheduler(space, epochs.training.epochs),
+        scheduler=build_scheduler(space, job.make_job(0, first).training.epochs),
         reuse_actors=True,
         trial_name_creator=lambda trial: name_of(trial.config[NUMBER]),
         trial_dirname_creator=lambda trial: name_of(trial.config[NUMBER]),

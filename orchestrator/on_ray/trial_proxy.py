@@ -14,7 +14,7 @@ import ray.exceptions
 import ray.tune
 
 from orchestrator.artifacts.storage import read_json, write_json
-from orchestrator.on_ray.trial_journal import EPOCH, Row, TrialTurn, begin_generation, read_turn
+from orchestrator.on_ray.trial_journal import EPOCH, Journal, Row, TrialTurn, begin_generation, read_turn
 
 NUMBER, VALUES, REPLAYS = "number", "values", "replays"  # what a trial's config holds when it is made
 HAS_ENDED, ERROR, WORKER = "has_ended", "error", "worker"  # of a report, beside its epoch and objectives
@@ -71,6 +71,8 @@ class TrialProxy(ray.tune.Trainable):
         self._turn = read_turn(self._sweep, number, dict(config[VALUES]))
         self._values = dict(config[VALUES])
         self._epoch = 0
+        if self._keeps:  # a population is compared as it stands, not as it stood
+            self._epoch = max(self._turn.epoch, Journal(self._turn.folder(self._sweep)).epoch)
         self._replayed: list[Row] | None = None
         if config.get(REPLAYS):
             told = read_json(self._sweep / "ended" / f"{number:04d}.json")["history"]

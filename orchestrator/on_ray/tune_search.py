@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 from orchestrator.executors.protocol import SweepJob
 from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, TrialTurn, read_history, read_turn
 from orchestrator.on_ray.trial_proxy import ERROR, HAS_ENDED, NUMBER, REPLAYS, VALUES, WORKER, number_of
-from orchestrator.search.schedulers import NoSchedulerSettings
+from orchestrator.search.schedulers import NoSchedulerSettings, Pb2Settings, PbtSettings
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import TrialResult
 
@@ -31,12 +31,12 @@ class SweepState:
         self.told: queue.SimpleQueue[TrialResult] = queue.SimpleQueue()
         self.used_up = ""
         self._proposer = job.proposer()
-        space = job.space
-        ended = self.found.ended() if not isinstance(space.scheduler, NoSchedulerSettings) else {}
-        self._again = [number for number, one in ended.items() if self._tells(one)] + list(self.found.waiting())
+        hears = not isinstance(job.space.scheduler, NoSchedulerSettings | PbtSettings | Pb2Settings)
+        again = [number for number, one in self.found.ended().items() if hears and self._tells(one)]
+        self._again = again + list(self.found.waiting())
 
     def _tells(self, result: TrialResult) -> bool:
-        """Whether a scheduler has anything to hear of it."""
+        """Whether a scheduler that stops trials has anything to hear of it."""
         return any(all(name in row for name in self.job.space.objectives) for row in result.history)
 
     def is_open(self) -> bool:

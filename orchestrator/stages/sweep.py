@@ -150,9 +150,7 @@ def _search(context: Context, job: SweepJob, ended: Callable[[TrialResult], None
                 done.add(result.number)
             advance(len(done), "running: " + " ".join(f"#{n} epoch {e}" for n, e in sorted(epochs.items())))
 
-        return context.executor.sweep(
-            job, trials, on_result, lambda told: context.feedback.event("sweep", told)
-        )
+        return context.executor.sweep(job, trials, on_result, lambda told: context.feedback.event("sweep", told))
 
 
 def _short(value: Any) -> str:

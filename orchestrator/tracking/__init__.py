@@ -14,6 +14,7 @@ from typing import Literal
 
 from orchestrator.errors import ConfigError
 from orchestrator.frozen import Frozen
+from orchestrator.secrecy import redacted
 from orchestrator.tracking.events import RunStatus
 from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.mlflow_store import artifact_root, prepare
@@ -73,7 +74,7 @@ def resolve_uri(settings: TrackingSettings, storage_root: Path) -> str:
 def ui_command(uri: str, artifact_root: Path | None = None, port: int = 5000) -> str:
     """The exact shell command that opens the MLflow UI on this store, bound to this machine only."""
     if not uri.startswith("sqlite:"):
-        return f"python -m webbrowser {shlex.quote(uri)}"
+        return f"python -m webbrowser {shlex.quote(redacted(uri))}"
     script = Path(sys.executable).parent / "mlflow"
     parts = [_from_here(script)] if script.exists() else [sys.executable, "-m", "mlflow"]
     parts += ["ui", "--backend-store-uri", uri]
@@ -101,5 +102,5 @@ def tracking(
     uri = resolve_uri(settings, storage_root)
     spool_dir = Path(storage_root).resolve() / "spool"
     sink = MlflowSink(uri, settings.experiment_name or experiment_name)
-    with Shipper(spool_dir, sink, destination=uri, drain_s=drain_s):
+    with Shipper(spool_dir, sink, destination=redacted(uri), drain_s=drain_s):
         yield SpoolTracker(spool_dir)

@@ -102,7 +102,7 @@ def test_a_child_keeps_the_query_and_a_name_shows_none() -> None:
 @pytest.mark.parametrize(
     "uri",
     [
-        "s3://AKIA123:very-hidden@bucket/prefix",
+        "s3://AKIA123:very-hidden@bucket/prefix",  # pragma: allowlist secret
         "s3://bucket/prefix?secret_key=very-hidden&region=x",
         "s3://bucket/prefix?session_token=very-hidden",
         "abfs://container@account/x?account_key=very-hidden",

@@ -62,7 +62,7 @@ def sweep(job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[Tri
     state = job.folder / "tune" / "state"
     trainable = ray.tune.with_resources(
         ray.tune.with_parameters(_run_trial, sweep=job),
-        {"CPU": trials.num_cpus_per_trial, "GPU": trials.num_gpus_per_trial},
+        {"CPU": trials.num_cpus_per_worker, "GPU": trials.num_gpus_per_worker},
     )
     if ray.tune.Tuner.can_restore(str(state)):
         tuner = ray.tune.Tuner.restore(str(state), trainable=trainable, resume_unfinished=True, restart_errored=True)
@@ -138,14 +138,14 @@ def _new_tuner(job: SweepJob, trials: TrialSettings, trainable: Any, state: Path
         )  # fmt: skip
         config = ray.tune.TuneConfig(
             num_samples=space.num_trials,
-            search_alg=ConcurrencyLimiter(search, max_concurrent=trials.max_concurrent),
+            search_alg=ConcurrencyLimiter(search, max_concurrent=trials.most_at_once),
             scheduler=_scheduler(job),
             **names,
         )
         return ray.tune.Tuner(trainable, tune_config=config, run_config=run_config)
     config = ray.tune.TuneConfig(
         num_samples=space.num_trials,
-        max_concurrent_trials=trials.max_concurrent,
+        max_concurrent_trials=trials.most_at_once,
         search_alg=BasicVariantGenerator(
             points_to_evaluate=[{VALUES: dict(point)} for point in space.points] or None,
             random_state=space.searcher.seed,

@@ -109,7 +109,7 @@ def best_trial(results: list[TrialResult], space: SearchSpace) -> TrialResult:
 
 def _search(context: Context, job: SweepJob) -> list[TrialResult]:
     space, trials = job.space, context.execution.trials
-    context.feedback.event("sweep", f"{space.name}: {space.num_trials} trials, {trials.max_concurrent} at a time")
+    context.feedback.event("sweep", f"{space.name}: {space.num_trials} trials, {trials.most_at_once} at a time")
     epochs: dict[int, int] = {}
     with context.feedback.bar("sweep", space.num_trials, "trials") as advance:
 

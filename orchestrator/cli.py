@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli_compare import add_compare_command
 from orchestrator.cli_convert import add_convert_command
 from orchestrator.cli_errors import tell_unforeseen, told_plainly
 from orchestrator.cli_export import add_export_commands
@@ -31,7 +32,6 @@ app = typer.Typer(
     help="From images to small students that know what a large vision-language model knows, compared in MLflow.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=True,
 )
 
 ExperimentArgument = Annotated[Path, typer.Argument(help="the experiment sheet (YAML)", show_default=False)]
@@ -205,8 +205,7 @@ def doctor(
             from orchestrator.on_ray import doctor as ray_doctor
 
             wanted += [("token", ray_doctor.token), ("ray", lambda: ray_doctor.cluster(sheet))]
-        problems = 0
-        colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
+        problems, colours = 0, {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
         for finding in examine(wanted):
             problems += finding.level == "problem"
             if as_json:
@@ -275,6 +274,7 @@ add_export_commands(app, told_plainly, _open_executor)
 add_convert_command(app, told_plainly)
 add_look_commands(app, told_plainly)
 add_init_command(app, told_plainly)
+add_compare_command(app, told_plainly)
 
 
 def main() -> None:

@@ -1,16 +1,16 @@
 """Chaos: a sweep under Ray whose driver is killed (SIGKILL) again and again; prints what each kill cost.
 
-Every round runs the same sweep with the Ray engine in a driver process of its own, on a Ray cluster of its own, and kills
-the driver at moments drawn uniformly over the time that an undisturbed sweep takes; after each kill the same driver is
-started again. A round ends when a driver ends well; then its trials must have the values, states, histories and students
-of the undisturbed sweep, to the last bit. Even rounds run packed trials with values drawn at random, odd ones a trial at
-a time with values that Optuna proposes from those that have ended. (Where trials that run side by side are proposed or
-stopped by what others have reached, their order in time decides, and no two sweeps are equal.)
+Every round runs the same sweep with the Ray engine in a driver process of its own, on a Ray cluster of its own, and
+kills the driver at moments drawn uniformly over the time that an undisturbed sweep takes; after each kill the same
+driver is started again. A round ends when a driver ends well; then its trials must have the values, states, histories
+and students of the undisturbed sweep, to the last bit. Even rounds run packed trials with values drawn at random, odd
+ones a trial at a time with values that Optuna proposes from those that have ended. (Where trials that run side by
+side are proposed or stopped by what others have reached, their order in time decides, and no two sweeps are equal.)
 
     python -m benchmarks.chaos_sweep [--kills 20] [--trials 8] [--epochs 60] [--folder runs/chaos-sweep] [--seed 0]
 
-Epochs lost are those that trials had told beyond the checkpoints from which the next driver goes on. Finished rounds are
-kept in the folder, so that an interrupted benchmark goes on. The last line is the figure.
+Epochs lost are those that trials had told beyond the checkpoints from which the next driver goes on. Finished rounds
+are kept in the folder, so that an interrupted benchmark goes on. The last line is the figure.
 """
 
 import argparse
@@ -171,8 +171,9 @@ def main() -> int:
             return 1
     lost = [epochs for each in done for epochs in each["lost"]]
     print(
-        f"{len(lost)} kills of the driver in {len(done)} rounds: trials, values, histories and students identical to the "
-        f"undisturbed sweep's; 0 trials lost, 0 repeated, {sum(lost) / max(1, len(lost)):.1f} epochs trained twice per kill"
+        f"{len(lost)} kills of the driver in {len(done)} rounds: trials, values, histories and students identical to "
+        f"the undisturbed sweep's; 0 trials lost, 0 repeated, {sum(lost) / max(1, len(lost)):.1f} epochs trained twice "
+        "per kill"
     )
     return 0
 

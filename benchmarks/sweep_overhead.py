@@ -2,11 +2,11 @@
 
     python -m benchmarks.sweep_overhead [--quick] [--part fixed|short|long]
 
-`fixed`: the seconds of a one-worker trial after the first that are no training steps: from suggestion to first step, its
-evaluations, from last step to the next trial's suggestion. `short`: trials of at most 2 s of own work, against the same as
-a TorchTrainer of one worker inside a Tune function. `long`: trials of at least 20 s, against Optuna alone calling the loop
-in its process. All run the smoke experiment one trial at a time, on a cluster that was started before. What we claim: at
-most 1 s fixed; at least 5 x faster than nested; within 10 % of Optuna alone.
+`fixed`: the seconds of a one-worker trial after the first that are no training steps: from suggestion to first step,
+its evaluations, from last step to the next trial's suggestion. `short`: trials of at most 2 s of own work, against
+the same as a TorchTrainer of one worker inside a Tune function. `long`: trials of at least 20 s, against Optuna alone
+calling the loop in its process. All run the smoke experiment one trial at a time, on a cluster that was started
+before. What we claim: at most 1 s fixed; at least 5 x faster than nested; within 10 % of Optuna alone.
 """
 
 import argparse

@@ -32,7 +32,7 @@ from orchestrator.search.schedulers import HyperBandSettings, NoSchedulerSetting
 from orchestrator.search.trial import TrialResult
 
 TUNE = "tune"
-POLL_S, CLOSES_WITHIN_S = 0.2, 120.0
+POLL_S, CLOSES_WITHIN_S = 0.5, 120.0
 ENVIRONMENT = {  # of Tune in this process, while the sweep runs
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trials' folders have it all
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that failed has nothing to report

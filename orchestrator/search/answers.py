@@ -156,7 +156,8 @@ def _configurations(told: Sequence[TrialResult], space: SearchSpace) -> tuple[Co
         shared = sorted(group.keys() & first.keys())
         to_best, verdict = None, "best" if place == 0 else "not distinguishable"
         if place and len(shared) > 1:
-            to_best = paired_difference(*([each[seed].metrics[metric] for seed in shared] for each in (group, first)))
+            mine, its = ([each[seed].metrics[metric] for seed in shared] for each in (group, first))
+            to_best = paired_difference(mine, its)
             if to_best.excludes_zero:
                 verdict = "worse" if sign * to_best.mean < 0 else "better on the seeds both have"
         example = next(iter(group.values())).values
@@ -185,9 +186,9 @@ def _words(
             f"{len(first.trials)}; {len(equal)} of {len(rest)} other configurations are not distinguishable from it."
         )
     elif (images := num_images.get(space.metric, 0)) and len(told) > 1:
-        equal = [one for one in told if one is not best and _overlaps(one, best, space.metric, images)]
+        close = [one for one in told if one is not best and _overlaps(one, best, space.metric, images)]
         found.append(
-            f"{len(equal)} of {len(told) - 1} other finished trials are not distinguishable from it by the {images} "
+            f"{len(close)} of {len(told) - 1} other finished trials are not distinguishable from it by the {images} "
             "images that judged them (unpaired binomial, 95 %; the chance of training comes on top)."
         )
     if len(space.objectives) > 1:

@@ -34,10 +34,10 @@ def importances(
 ) -> tuple[Importance, ...]:
     """The settings' shares by fANOVA (Hutter, Hoos and Leyton-Brown 2014, as Optuna has it), largest first.
 
-    The share is of all trials; its range is that over forests of other seeds on trials drawn anew with replacement, so a
+    The share is of all trials; its range is over forests of other seeds on trials drawn anew with replacement, so a
     setting that a few trials alone make important shows a wide one. Shares add up to one even where nothing matters.
-    A setting that some trials do not have (a condition) is judged among those that have it, beside the settings that all
-    have. Nothing is told of fewer than four trials.
+    A setting that some trials lack (a condition) is judged among those that have it, beside the settings that all have.
+    Nothing is told of fewer than four trials.
     """
     common = [path for path in space.parameters if all(path in result.values for result in results)]
     found = _of(common, common, results, space, objective, seed)

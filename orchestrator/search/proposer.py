@@ -132,7 +132,7 @@ def _sampler(searcher: Informed, number: int) -> "optuna.samplers.BaseSampler":
 
 
 def distribution(domain: Domain) -> "optuna.distributions.BaseDistribution":
-    """A domain as Optuna has it; a choice is the places of its values, because Optuna takes no lists and no settings."""
+    """A domain as Optuna has it; a choice is its places, because Optuna takes no lists and no settings."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     match domain:
@@ -143,7 +143,7 @@ def distribution(domain: Domain) -> "optuna.distributions.BaseDistribution":
         case Integer():
             return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
         case Choice():
-            return CategoricalDistribution(range(len(domain.values)))  # places: Optuna takes no lists and no settings
+            return CategoricalDistribution(range(len(domain.values)))
 
 
 def inner(domain: Domain, value: Any) -> Any:

@@ -193,7 +193,7 @@ def _words(
         )
     if len(space.objectives) > 1:
         front = pareto_front(results, space)
-        found.append(f"{len(front)} trials are on the Pareto front: {', '.join(str(one.number) for one in front)}.")
+        found.append(f"On the Pareto front: {', '.join(str(one.number) for one in front)}.")
     for objective, settings in importance.items():
         if settings:
             first_three = ", ".join(
@@ -228,7 +228,7 @@ def _warnings(
     stopped = sum(result.status == "stopped" for result in results)
     if stopped and told and told[0].status == "finished":
         found.append(
-            f"{stopped} trials were stopped early and are left out: importances and slices are of the better part of "
+            f"{stopped} stopped early are left out: importances and slices are of the better part of "
             "the space that ran to its end."
         )
     elif stopped:
@@ -236,7 +236,7 @@ def _warnings(
     if not configurations:
         found.append(
             "No configuration was trained on several seeds, and the best of many is lucky as well as good: "
-            "`orchestrator evidence best.yaml` repeats it."
+            "orchestrator evidence best.yaml repeats it."
         )
     return found
 

@@ -85,7 +85,7 @@ def test_slices_are_the_means_of_what_was_tried_and_few_trials_are_said_to_be_fe
     assert found.importance == {"select/all": ()}
     told = " ".join(found.warnings)
     assert "Only 3 trials ran to their end: too few" in told
-    assert "1 trials were stopped early" in told
+    assert "1 stopped early are left out" in told
     assert "several seeds" in told
     assert "2 of 2 other finished trials are not distinguishable" in " ".join(found.words)  # 0.1 < 1.96 * 0.0700
     assert "0 of 2 other" in " ".join(answers(trials, _space(), {"select/all": 1000}).words)

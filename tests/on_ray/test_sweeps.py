@@ -76,7 +76,7 @@ def space_of(
         "name": "test", "question": "?", "expected": "!", "cost": "seconds", "points": list(points),
         "parameters": {path: {"kind": "loguniform", "low": 1e-12, "high": 1e36} for path in points[0]},
         "fixed": {"training.epochs": epochs}, "budget": {"num_trials": len(points)},
-        "scheduler": scheduler or {"kind": "none"}, "searcher": {"kind": "random"},
+        "scheduler": scheduler or {"kind": "none"}, "searcher": {"kind": "random"}, "objectives": {"train/loss": "min"},
     }  # fmt: skip
     return validate(SearchSpace, given, "test")
 
@@ -164,7 +164,6 @@ def test_in_a_population_the_worst_goes_on_from_the_state_of_the_best(
 ) -> None:
     pbt = {"kind": "pbt", "interval_epochs": 2, "quantile_fraction": 0.5, "resample_fraction": 0.0}
     space = space_of([{RATE: 3e-3}, {RATE: 1e-12}], epochs=6, scheduler=pbt)
-    space = space.model_copy(update={"objectives": {"train/loss": "min"}})
     job = job_of(smoke_line, tmp_path, space)
     results = executor.sweep(job, TrialSettings(num_workers=1, trials_per_worker=2), nothing, nothing)
     assert [(one.status, one.epochs) for one in results] == [("finished", 6), ("finished", 6)]
@@ -266,7 +265,6 @@ def test_trials_on_several_workers_are_train_runs_that_stop_by_a_word_and_leave_
 ) -> None:
     points = [{RATE: 2e-3}, {RATE: 1e-12}]
     space = space_of(points, epochs=60, scheduler={"kind": "asha", "grace_epochs": 5, "reduction_factor": 2})
-    space = space.model_copy(update={"objectives": {"train/loss": "min"}})
     results = executor.sweep(
         job_of(smoke_line, tmp_path, space), TrialSettings(num_train_workers=2), nothing, nothing
     )  # fmt: skip

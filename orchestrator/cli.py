@@ -16,6 +16,7 @@ import typer
 from orchestrator.cli_convert import add_convert_command
 from orchestrator.cli_export import add_export_commands
 from orchestrator.cli_jobs import add_job_commands
+from orchestrator.cli_reproduce import add_reproduce_commands
 
 if TYPE_CHECKING:
     from orchestrator.config.execution import Execution
@@ -151,34 +152,6 @@ def write_jobs(
 
 
 @app.command()
-def evidence(
-    experiment: ExperimentArgument,
-    overrides: OverridesArgument = None,
-    seeds: Annotated[str, typer.Option(help="comma-separated seeds; the same ones for every arm")] = "0,1,2,3",
-    arms: Annotated[str, typer.Option(help="comma-separated arms, the baseline first (default: all)")] = "",
-    execution: ExecutionOption = DEFAULT_EXECUTION,
-    settings: OverrideExecutionOption = None,
-    dry_run: DryRunOption = False,
-    rebuild: RebuildOption = None,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Every arm on several paired seeds: differences to the baseline with 95 % intervals. Resumes cell by cell."""
-    with _told_plainly(debug):
-        from orchestrator.errors import ConfigError
-        from orchestrator.stages.command import Request, evidence_command
-
-        if not all(seed.strip().isdigit() for seed in seeds.split(",")):
-            raise ConfigError(f"--seeds {seeds}", expected="whole numbers from 0, for example 0,1,2,3")
-        request = Request(
-            experiment, overrides or [], execution, settings or [], _open_executor, dry_run,
-            frozenset(rebuild or []), quiet,
-        )  # fmt: skip
-        names = [name.strip() for name in arms.split(",") if name.strip()]
-        evidence_command(request, names, [int(seed) for seed in seeds.split(",")])
-
-
-@app.command()
 def verify(
     folder: Annotated[
         str, typer.Argument(help="a storage root, an artifact's folder, or a store (folder or URI)", show_default=False)
@@ -288,6 +261,7 @@ def store_export(
 add_job_commands(app, _told_plainly)
 add_export_commands(app, _told_plainly, _open_executor)
 add_convert_command(app, _told_plainly)
+add_reproduce_commands(app, _told_plainly, _open_executor)
 
 
 def main() -> None:

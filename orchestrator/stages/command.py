@@ -89,8 +89,14 @@ def run_command(until: str, request: Request) -> None:
         _show(context, plans["report"].folder, report.load(plans["report"]))
 
 
-def evidence_command(request: Request, arms: Sequence[str], seeds: Sequence[int]) -> None:
-    """Train arms on paired seeds and print the differences with their intervals, or tell what would be done."""
+def evidence_command(
+    request: Request, arms: Sequence[str], seeds: Sequence[int], on_made: Callable[[Context, evidence.Cell], None]
+) -> None:
+    """Train arms on paired seeds and print the differences with their intervals, or tell what would be done.
+
+    Args:
+        on_made: called with each finished cell.
+    """
     context = request.context()
     arms = arms or list(context.experiment.arms)
     evidence.check(context.experiment, arms, seeds)
@@ -101,7 +107,8 @@ def evidence_command(request: Request, arms: Sequence[str], seeds: Sequence[int]
         _tell(context, [*line.forecast(context, "shard"), *planned])
         return
     with tracked(context):
-        table = evidence.make(context, line.run(context, "shard"), arms, seeds)
+        plans = line.run(context, "shard")
+        table = evidence.make(context, plans, arms, seeds, lambda cell: on_made(context, cell))
     context.feedback.console.print(table, markup=False)
 
 

@@ -19,9 +19,10 @@ from orchestrator.frozen import Frozen
 Scale = Literal["small", "full", "data"]
 SCALES: tuple[Scale, ...] = ("small", "full", "data")
 TEACHER = "(teacher)"  # in place of an arm: the tuned image teacher itself
+SPACES = "(spaces)"  # in place of an arm: how well features and texts tell classes apart; nothing is trained
 LEAST_EPOCHS = 35  # of the embedded recipe (evidence.yaml): a shorter training is no cell of a small table
 LEAST_SEEDS = 3
-CELL_PATTERN = r"^[a-z0-9_]+/([a-z0-9_]+|\(teacher\))$"
+CELL_PATTERN = r"^[a-z0-9_]+/([a-z0-9_]+|\(teacher\)|\(spaces\))$"
 
 
 class Group(Frozen):

@@ -14,7 +14,7 @@ from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment
-from orchestrator.config.reproduction import TEACHER, Scale
+from orchestrator.config.reproduction import Scale
 from orchestrator.stages import train
 from orchestrator.stages.context import Context, Plan
 
@@ -38,7 +38,7 @@ class Costs:
 
     def add(self, group: str, arm: str, experiment: Experiment, num_missing: int) -> str:
         """Count cells in; returns what they cost, in words."""
-        if num_missing == 0 or arm == TEACHER:
+        if num_missing == 0 or arm not in experiment.arms:
             return ""
         if group not in self._prepared:
             self._prepared.add(group)

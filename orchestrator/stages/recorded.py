@@ -14,24 +14,37 @@ from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import read_json
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment
-from orchestrator.config.reproduction import TEACHER
+from orchestrator.config.reproduction import SPACES, TEACHER
 from orchestrator.reporting.cell_record import CellRecord
 from orchestrator.stages.context import Context
 from orchestrator.stages.evaluate import EVALUATION
 from orchestrator.training.run import HISTORY
 
 CPU_NAMES = Path("/proc/cpuinfo")
+UNTRAINED = {  # what stands in place of an arm -> the settings that determine its numbers
+    TEACHER: ("dataset", "image_teacher", "teacher_tuning", "image_size"),
+    SPACES: (
+        "dataset",
+        "image_teacher",
+        "teacher_tuning",
+        "image_size",
+        "captioner",
+        "prompts",
+        "texts",
+        "text_encoder",
+    ),
+}
 KEPT = ".kept_fraction"  # of a filter's curve, whose last value is kept with the evaluation's
 
 
 def identity(experiment: Experiment, arm: str) -> str:
     """Fingerprint of what determines an arm's numbers, its seeds and the places of files apart."""
-    own = experiment if arm == TEACHER else arm_experiment(experiment, arm)
+    trained = arm not in UNTRAINED
+    own = arm_experiment(experiment, arm) if trained else experiment
     tree: dict[str, Any] = own.model_dump(mode="json", exclude={"name", "description", "arms", "sweep", "watch"})
     tree["dataset"] = {name: value for name, value in tree["dataset"].items() if name not in ("root", "archives")}
-    if arm == TEACHER:
-        tree = {name: tree[name] for name in ("dataset", "image_teacher", "teacher_tuning", "image_size")}
-        return fingerprint(tree)
+    if not trained:
+        return fingerprint({name: tree[name] for name in UNTRAINED[arm]})
     tree["student"].pop("checkpoint", None)
     for seed in ("data_seed", "init_seed"):
         tree["training"].pop(seed)

@@ -16,6 +16,7 @@ from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment, load_execution
 from orchestrator.config.reproduction import (
     SCALES,
+    SPACES,
     TEACHER,
     Group,
     Reproduction,
@@ -27,11 +28,11 @@ from orchestrator.config.reproduction import (
 from orchestrator.errors import ArtifactError, ConfigError, OrchestratorError
 from orchestrator.executors.protocol import Executor
 from orchestrator.reporting.cell_record import CellRecords
-from orchestrator.stages import cell_cost, evaluate_teacher, evidence, index, line, results
+from orchestrator.stages import cell_cost, evaluate_teacher, evidence, feature_spaces, index, line, results
 from orchestrator.stages.command import tracked
 from orchestrator.stages.context import Context, Plan
 from orchestrator.stages.feedback import Feedback
-from orchestrator.stages.recorded import identity, record
+from orchestrator.stages.recorded import UNTRAINED, identity, record
 from orchestrator.tracking import NullTracker
 from orchestrator.training.student_file import STUDENT
 
@@ -83,8 +84,8 @@ class GroupCells:
 
     @property
     def students(self) -> list[str]:
-        """Its arms without the teacher."""
-        return [arm for arm in self.arms if arm != TEACHER]
+        """Its arms, without what stands in place of one."""
+        return [arm for arm in self.arms if arm not in UNTRAINED]
 
 
 def wanted(request: ReproduceRequest, reproductions: Sequence[Reproduction]) -> list[GroupCells]:
@@ -115,7 +116,7 @@ def wanted(request: ReproduceRequest, reproductions: Sequence[Reproduction]) -> 
     found = []
     for name, names in arms.items():
         experiment = group_experiment(groups[name], request.scale, name, request.data)
-        if unknown := [arm for arm in names if arm != TEACHER and arm not in experiment.arms]:
+        if unknown := [arm for arm in names if arm not in UNTRAINED and arm not in experiment.arms]:
             raise ConfigError(
                 f"{request.folder / request.scale / name}.yaml: its sheet has no arm {', '.join(unknown)}",
                 expected=f"one of {', '.join(experiment.arms)}",
@@ -164,18 +165,18 @@ def _make_group(request: ReproduceRequest, execution: Execution, feedback: Feedb
     kept = CellRecords(request.folder / results.RESULTS)
     with tracked(context):
         plans = prepare(context, one)
-        if TEACHER in one.arms:
-            teacher = evaluate_teacher.make(context, plans)
-            assert context.experiment.teacher_tuning is not None
-            epochs = context.experiment.teacher_tuning.epochs
-            of_teacher = (request.scale, one.name, TEACHER, 0, teacher.folder, epochs, request.command)
-            kept.write(record(context, *of_teacher))
+
+        def keep(arm: str, seed: int, folder: Path, epochs: int) -> None:
+            kept.write(record(context, request.scale, one.name, arm, seed, folder, epochs, request.command))
 
         def on_made(cell: evidence.Cell) -> None:
             epochs = cell.experiment.training.epochs + _epochs_before(request, one, cell.arm)
-            of_cell = (request.scale, one.name, cell.arm, cell.seed, cell.plan.folder, epochs, request.command)
-            kept.write(record(context, *of_cell))
+            keep(cell.arm, cell.seed, cell.plan.folder, epochs)
 
+        if TEACHER in one.arms and (tuning := context.experiment.teacher_tuning) is not None:
+            keep(TEACHER, 0, evaluate_teacher.make(context, plans).folder, tuning.epochs)
+        for seed in request.seeds if SPACES in one.arms else ():
+            keep(SPACES, seed, feature_spaces.make(context, plans, seed).folder, 0)
         changes = _starts(request, execution, one)
         evidence.make_cells(
             context, plans, evidence.cells(context, plans, one.students, request.seeds, changes), on_made

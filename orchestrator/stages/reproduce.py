@@ -246,7 +246,7 @@ def tell(request: ReproduceRequest) -> None:
             missing = [seed for seed in seeds if seed not in there]
             cost = costs.add(one.name, arm, one.experiment, len(missing))
             console.print(f"  {arm}: {len(seeds) - len(missing)} of {len(seeds)} seeds are there{cost}", markup=False)
-    console.print(costs.told(execution.trials.max_concurrent), markup=False)
+    console.print(costs.told(execution.trials.num_workers), markup=False)
 
 
 def measure(request: ReproduceRequest) -> None:

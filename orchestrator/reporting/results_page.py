@@ -37,13 +37,12 @@ def _verdict(reproduction: Reproduction, finding: Finding, look: Look, scale: Sc
     if excused:
         return Verdict(finding, NOT_RUN, "; ".join(excused))
     ours, reference = (look(reproduction.rows[name], column) for name in (finding.row, finding.than))
-    missing = [
-        f"{name}: {one.why_not}"
-        for name, one in ((finding.row, ours), (finding.than, reference))
-        if one.why_not
-    ]  # fmt: skip
+    missing = {name: one.why_not for name, one in ((finding.row, ours), (finding.than, reference)) if one.why_not}
     if missing:
-        return Verdict(finding, NOT_RUN, "; ".join(missing))
+        reasons = set(missing.values())
+        both = len(missing) == 2 and len(reasons) == 1
+        told = reasons.pop() if both else "; ".join(f"{name}: {why}" for name, why in missing.items())
+        return Verdict(finding, NOT_RUN, told)
     seeds = sorted(set(ours.by_seed) & set(reference.by_seed))
     if len(seeds) < 2:
         return Verdict(finding, NOT_RUN, "the two have no two seeds in common")

@@ -50,7 +50,11 @@ class Stream:
         self._step, self._num_epochs = _step(members), _num_epochs(members)
         readers = [next(one for one in members if teacher_key(one) == key) for key in self._kind]
         makers = [
-            replace(one.trainer.batch_maker, teacher=read_of(one.job, one.teacher, reads))
+            replace(
+                one.trainer.batch_maker,
+                teacher=read_of(one.job, one.teacher, reads),
+                draws_images=_draws_images(members),
+            )
             for one, reads in zip(readers, self._kind.values(), strict=True)
         ]
         self._makers = SharedMaker(tuple(makers))
@@ -60,7 +64,8 @@ class Stream:
     def fits(self, members: Sequence[Assembled]) -> bool:
         """Whether the next epoch of these trainings is the next of this stream."""
         stands = _step(members) == self._step and _num_epochs(members) <= self._num_epochs
-        return stands and _kind(members) == self._kind
+        draws = _draws_images(members) == self._makers.makers[0].draws_images
+        return stands and draws and _kind(members) == self._kind
 
     def epoch(self) -> Iterator[tuple[Place, Indices, Parts]]:
         """To the end of the epoch under way, on the device."""
@@ -91,6 +96,10 @@ def _kind(members: Sequence[Assembled]) -> dict[Key, frozenset[str]]:
     for one in members:
         found[teacher_key(one)] = found.get(teacher_key(one), frozenset()) | one.reads
     return found
+
+
+def _draws_images(members: Sequence[Assembled]) -> bool:
+    return any(one.trainer.batch_maker.draws_images for one in members)
 
 
 def _step(members: Sequence[Assembled]) -> int:

@@ -1,6 +1,7 @@
 """Trainings that share a process and a stream of batches end as each of them does alone."""
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from orchestrator.training.checkpoint import read_state
 from orchestrator.training.notice import Wish
 from orchestrator.training.pack import Pack, Told
 from orchestrator.training.run import TrainingJob
+from orchestrator.training.student_file import STUDENT
 from tests.smoke_line import SmokeLine
 from tests.unit.training.test_resume import assert_same, outcome, run
 
@@ -125,3 +127,26 @@ def test_a_pack_that_is_told_to_stop_goes_on_in_the_same_bits(smoke_line: SmokeL
     for one, other in zip(alone, packed, strict=True):
         run(one)
         assert_same(one, other)
+
+
+def test_students_on_cached_rows_train_alone_and_together_without_any_pixels(
+    smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    match = {"losses": {"match": {"kind": "similarity_matching"}}, "training.more_views": [{"kind": "shift"}]}
+    designs = [{**match, "student": {"kind": kind}} for kind in ("projection", "bottleneck", "attention", "cbam")]
+    alone, packed = (
+        [smoke_line.job(tmp_path / folder / design["student"]["kind"], design) for design in designs]
+        for folder in ("alone", "packed")
+    )
+    bare = tmp_path / "shards"
+    shutil.copytree(alone[0].shards, bare, ignore=shutil.ignore_patterns("*.npy", "*.arrow"))
+    packed = [job.model_copy(update={"shards": str(bare)}) for job in packed]
+    run(packed[0].model_copy(update={"folder": str(tmp_path / "one"), "run_key": "one"}))
+    with Pack() as pack:
+        for job in packed:
+            pack.join(job)
+        assert all(one.error == "" for one in run_all(pack))
+    for one, other in zip(alone, packed, strict=True):
+        run(one)
+        assert_same(one, other)
+    assert outcome(packed[0])[0] == (tmp_path / "one" / STUDENT).read_bytes()

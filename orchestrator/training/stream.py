@@ -3,6 +3,7 @@
 Reads what its batches are made of. Knows nothing of models, losses or of what is done with a batch.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -12,23 +13,30 @@ from orchestrator.training.assembly import Assembled, read_of
 from orchestrator.training.batches import SharedMaker
 from orchestrator.training.loaders import batches_of
 from orchestrator.training.order import Indices, Place
+from orchestrator.training.run import TrainingJob
 
 Key = tuple[object, ...]
 Parts = dict[Key, dict[str, Tensor]]  # a whole batch for each kind of teacher's rows that members read
 
 
-def images_key(made: Assembled) -> Key:
-    """Trainings whose keys are equal draw the same images into the same batches, with the same number of threads."""
-    job, settings, teacher = made.job, made.job.training, made.trainer.batch_maker.teacher
-    drawn = settings.model_dump_json(
+def drawn_by(job: TrainingJob) -> str:
+    """What a job says of the images it draws, as text: trainings that share a stream say the same."""
+    training = job.training.model_dump(
+        mode="json",
         include={
             "batch_size", "data_seed", "sampler", "passes_per_epoch", "accumulation_steps", "views", "more_views",
             "mixing", "num_threads",
-        }
+        },
     )  # fmt: skip
+    told = job.model_dump(mode="json", include={"shards", "num_classes", "num_seen_classes", "image_size", "loading"})
+    return json.dumps([training, told], sort_keys=True)
+
+
+def images_key(made: Assembled) -> Key:
+    """Trainings whose keys are equal draw the same images into the same batches."""
+    teacher = made.trainer.batch_maker.teacher
     num_kept = teacher.num_views if teacher is not None else 0  # kept views are shown again, others are new each time
-    sizes = (job.image_size, job.num_classes, job.num_seen_classes, num_kept)
-    return id(made.trainer.images), drawn, sizes, job.loading.model_dump_json()
+    return id(made.trainer.images), num_kept, drawn_by(made.job)
 
 
 def teacher_key(made: Assembled) -> Key:

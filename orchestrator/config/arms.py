@@ -23,6 +23,11 @@ OF_A_VARIANT = frozenset(
 NOT_IN_A_TRIAL = frozenset({"class_prompt", "text_tuning", "image_teacher_mode"})  # of the job that trials vary
 
 
+def of_an_arm(path: str) -> bool:
+    """Whether an arm may have another value of `path` than its experiment."""
+    return path.split(".")[0] in OF_AN_ARM
+
+
 def needs_variant(path: str) -> bool:
     """Whether trials with several values of `path` read other captions or embeddings, or vary another job."""
     return path.split(".")[0] in OF_A_VARIANT | NOT_IN_A_TRIAL

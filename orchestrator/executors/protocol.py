@@ -99,6 +99,7 @@ OnProgress = Callable[[Mapping[str, Any]], None]  # what a training last told (s
 EachProgress = Callable[[int, Mapping[str, Any]], None]  # the same with the job's position
 EachDone = Callable[[int, str], None]  # the job's position and its error text, "" when it ended well
 OnResult = Callable[[TrialResult], None]
+OnEvent = Callable[[str], None]  # what happened, in words
 
 
 class Executor(Protocol):
@@ -123,8 +124,8 @@ class Executor(Protocol):
     ) -> None:
         """Train students with one worker each, several at a time; `on_done` gets each one's error text, or ""."""
 
-    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
-        """Search; `on_result` is called whenever a trial reports or ends."""
+    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent) -> list[TrialResult]:
+        """Search; `on_result` is called whenever a trial reports or ends, `on_event` with what else happens."""
 
     def close(self) -> None:
         """Give back what was started."""

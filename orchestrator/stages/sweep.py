@@ -197,7 +197,7 @@ def _search(context: Context, job: SweepJob, ended: Callable[[TrialResult], None
                 done.add(result.number)
             advance(len(done), "running: " + " ".join(f"#{n} epoch {e}" for n, e in sorted(epochs.items())))
 
-        return context.executor.sweep(job, trials, on_result)
+        return context.executor.sweep(job, trials, on_result, lambda told: context.feedback.event("sweep", told))
 
 
 def _word(planned: Plan) -> str:
@@ -206,7 +206,3 @@ def _word(planned: Plan) -> str:
 
 def _told(variant: sweep_variants.Variant) -> str:
     return sweep_variants.shown(variant.values)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,9 +126,10 @@ def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[A
             max_restarts=-1,
             max_concurrency=2 * trials.trials_per_worker + 8,
         )
+        told = replace(job, warm=())  # small: what is not goes to the object store, where a restart could find it lost
         is_judged = not isinstance(job.space.scheduler, NoSchedulerSettings)
         workers = [
-            remote.remote(place, job, trials.trials_per_worker, is_judged, name) for place in range(trials.num_workers)
+            remote.remote(place, told, trials.trials_per_worker, is_judged, name) for place in range(trials.num_workers)
         ]
     try:
         yield desk, workers

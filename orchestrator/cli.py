@@ -16,6 +16,7 @@ import typer
 from orchestrator.cli_convert import add_convert_command
 from orchestrator.cli_export import add_export_commands
 from orchestrator.cli_jobs import add_job_commands
+from orchestrator.cli_mlflow import add_mlflow_commands
 
 if TYPE_CHECKING:
     from orchestrator.config.execution import Execution
@@ -220,8 +221,7 @@ def doctor(
             from orchestrator.on_ray import doctor as ray_doctor
 
             wanted += [("token", ray_doctor.token), ("ray", lambda: ray_doctor.cluster(sheet))]
-        problems = 0
-        colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
+        problems, colours = 0, {"ok": "green", "warning": "yellow", "problem": "red"}
         for finding in examine(wanted):
             problems += finding.level == "problem"
             if as_json:
@@ -285,9 +285,9 @@ def store_export(
         typer.echo(f"{export(one_store(folder), target, names):,} rows to {target}")
 
 
-add_job_commands(app, _told_plainly)
 add_export_commands(app, _told_plainly, _open_executor)
-add_convert_command(app, _told_plainly)
+for _add in (add_job_commands, add_convert_command, add_mlflow_commands):
+    _add(app, _told_plainly)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from orchestrator.artifacts.embeddings import Embeddings
+from orchestrator.evaluation.model_size import model_size_mb
 from orchestrator.evaluation.predict import Supply, can_classify, count_correct, images_of
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.students.networks.student import IMAGE, Student
@@ -35,7 +36,8 @@ def supply_of(
 
 @dataclass(frozen=True)
 class Judge:
-    """Called, it gives `select/all`, `select/many` and so on, and the coherence where that is watched.
+    """Called, it gives `select/all`, `select/many` and so on, the size of the student's parameters (`student/size_mb`, so
+    that a search can weigh one against the other), and the coherence where that is watched.
 
     Students that cannot classify have no accuracy.
 
@@ -57,7 +59,8 @@ class Judge:
 
     def __call__(self) -> dict[str, float]:
         """See the class."""
-        return {**self._accuracies(), **(self.coherence() if self.coherence is not None else {})}
+        size = {"student/size_mb": model_size_mb(self.student)}
+        return {**self._accuracies(), **size, **(self.coherence() if self.coherence is not None else {})}
 
     def _accuracies(self) -> dict[str, float]:
         class_text = self.class_text() if callable(self.class_text) else self.class_text

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_compare import add_compare_command
 from orchestrator.cli_convert import add_convert_command
 from orchestrator.cli_export import add_export_commands
 from orchestrator.cli_jobs import add_job_commands
@@ -30,7 +31,6 @@ app = typer.Typer(
     help="From images to small students that know what a large vision-language model knows, compared in MLflow.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=True,
 )
 
 ExperimentArgument = Annotated[Path, typer.Argument(help="the experiment sheet (YAML)", show_default=False)]
@@ -286,7 +286,7 @@ def store_export(
 
 
 add_export_commands(app, _told_plainly, _open_executor)
-for _add in (add_job_commands, add_convert_command, add_mlflow_commands):
+for _add in (add_job_commands, add_convert_command, add_compare_command, add_mlflow_commands):
     _add(app, _told_plainly)
 
 

@@ -36,8 +36,8 @@ def supply_of(
 
 @dataclass(frozen=True)
 class Judge:
-    """Called, it gives `select/all`, `select/many` and so on, the size of the student's parameters (`student/size_mb`, so
-    that a search can weigh one against the other), and the coherence where that is watched.
+    """Called, it gives `select/all`, `select/many` and so on, the student's size (`student/size_mb`, for searches that
+    weigh one against the other), and the coherence where that is watched.
 
     Students that cannot classify have no accuracy.
 

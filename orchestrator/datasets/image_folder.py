@@ -25,7 +25,8 @@ class ImageFolderSettings(DatasetSource):
 
     Classes are the class folders of the training split in alphabetical order. Without `folders`, each class is split by
     itself: floor(n * report_fraction) images go to report, floor(n * select_fraction) to select, the rest to train,
-    chosen by `split_seed` and the image's id only. Image ids are paths relative to `root`.
+    chosen by `split_seed` and the image's id only. Image ids are paths relative to `root`. `empty_classes`: folders
+    without an image are an error, since they are most often a mistake, or are left out and told.
     """
 
     kind: Literal["image_folder"] = "image_folder"
@@ -34,6 +35,7 @@ class ImageFolderSettings(DatasetSource):
     select_fraction: float = Field(default=0.0, ge=0, lt=1)
     report_fraction: float = Field(default=0.0, ge=0, lt=1)
     split_seed: int = 0
+    empty_classes: Literal["refuse", "leave_out"] = "refuse"
     extensions: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
     @field_validator("extensions")
@@ -69,24 +71,36 @@ class ImageFolderSettings(DatasetSource):
         missing = [f"{root / folder} is not a folder" for folder in folders.values() if not (root / folder).is_dir()]
         raise_problems(missing, what="the image folders", remedy="set dataset.root and dataset.folders")
         train_folder = root / folders.get(SPLIT_TRAIN, "")
-        labels = {name: label for label, name in enumerate(_class_folders(train_folder))}
+        names, notes = _class_folders(train_folder), []
+        if self.empty_classes == "leave_out":
+            left_out = [name for name in names if not _images_below(train_folder / name, self.extensions)]
+            names = [name for name in names if name not in left_out]
+            notes = [f"{len(left_out)} folders of classes without an image are left out: {', '.join(left_out)}"]
+            notes = notes if left_out else []
+        labels = {name: label for label, name in enumerate(names)}
         if not labels:
             raise DataError(f"{train_folder} holds no folder", expected="one folder of images for each class")
         problems: list[str] = []
         entries: list[ImageEntry] = []
         for split, folder in folders.items():
             entries += self._entries_of_folder(root, split, folder, labels, problems)
-        raise_problems(problems, what="the image folders", remedy="remove the folder, or fill it with images")
-        return Listing(entries, [(label, name, None) for name, label in labels.items()])
+        raise_problems(
+            problems,
+            what="the image folders",
+            remedy="remove the folder, or fill it with images; empty_classes: leave_out leaves empty ones out",
+        )
+        return Listing(entries, [(label, name, None) for name, label in labels.items()], tuple(notes))
 
     def _entries_of_folder(
         self, root: Path, split: str, folder: str, labels: dict[str, int], problems: list[str]
     ) -> "Iterator[ImageEntry]":
         for name in _class_folders(root / folder):
+            paths = _images_below(root / folder / name, self.extensions)
+            if not paths and self.empty_classes == "leave_out":
+                continue
             if name not in labels:
                 problems.append(f"{root / folder / name} is no class of the train split")
                 continue
-            paths = _images_below(root / folder / name, self.extensions)
             if not paths:
                 problems.append(f"{root / folder / name} holds no image ({', '.join(self.extensions)})")
             ids = {path.relative_to(root).as_posix(): path for path in paths}

@@ -142,18 +142,18 @@ def _arm(context: Context, plans: Mapping[str, Plan], arm: str, data: DatasetInd
 def _sweep(context: Context, plans: Mapping[str, Plan]) -> SweepResult | None:
     if context.experiment.sweep is None:
         return None
-    space = plans["sweep"].settings["space"]
+    objectives: Mapping[str, Literal["max", "min"]] = plans["sweep"].settings["space"]["objectives"]
+    metric = next(iter(objectives))
     found = read_json(plans["sweep"].folder / sweep.TRIALS)
     rows = tuple(
         TrialRow(
             trial_id=f"{trial['number']:04d}",
             values={path: "none" if value is None else value for path, value in trial["values"].items()},
-            objective=trial["metrics"].get(space["metric"], float("nan")),
+            objective=trial["metrics"].get(metric, float("nan")),
             metrics={name: trial["metrics"][name] for name in trial["metrics"] if name.startswith("select/")},
             status=trial["status"],
             epochs=trial["epochs"],
         )
         for trial in found["trials"]
     )
-    mode: Literal["max", "min"] = space["mode"]
-    return SweepResult(rows, space["metric"], mode, f"{found['best']:04d}")
+    return SweepResult(rows, metric, objectives[metric], f"{found['best']:04d}")

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment, load_execution, load_experiment
-from orchestrator.search.space import check_space, load_space
+from orchestrator.search.check import check_space
+from orchestrator.search.space import load_space
 
 PROJECT = Path(__file__).resolve().parents[3]
 EXPERIMENTS = sorted((PROJECT / "jobs" / "experiments").glob("*.yaml"))

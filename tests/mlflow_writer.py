@@ -10,7 +10,7 @@ EXPERIMENT, NUM_TRIALS, NUM_EPOCHS = "eight", 2, 30
 
 def write(uri: str, root: Path, pause_s: float) -> None:
     """A sweep of two trials, told at the pace of a training, then drained."""
-    with tracking(TrackingSettings(uri=uri), root, EXPERIMENT, drain_s=300) as tracker:
+    with tracking(TrackingSettings(uri=uri), root, EXPERIMENT, drain_s=1200) as tracker:
         sweep = f"{EXPERIMENT}/sweep/s"
         tracker.start_run(sweep, name="sweep")
         trials = [f"{sweep}/trial/{number:04d}" for number in range(NUM_TRIALS)]

@@ -24,7 +24,7 @@ from orchestrator.tracking.secret_files import secret
 DATABASES = ("mlflow", "mlflow_auth")
 ADMIN = "admin"
 ADMIN_PASSWORD_VARIABLE = "MLFLOW_AUTH_ADMIN_PASSWORD"
-START_S = 180.0
+START_S = 300.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import ConfigError
+from orchestrator.secrecy import redacted
 from orchestrator.tracking.mlflow_store import artifact_root, open_client, sqlite_path
-from orchestrator.tracking.reachable import without_passwords
 from orchestrator.tracking.server import QUIET, end_group, wait_until_it_answers
 
 KINDS = ("trial", "arm", "sweep", "teacher", "run")
@@ -68,11 +68,11 @@ def find_experiment(uri: str, name: str | None) -> tuple[str, str, bool]:
     if name is None:
         used = sorted((one for one in known.values() if one.name != "Default"), key=lambda one: one.last_update_time)
         if not used:
-            raise ConfigError(f"{without_passwords(uri)} holds no experiment yet", remedy="run one first")
+            raise ConfigError(f"{redacted(uri)} holds no experiment yet", remedy="run one first")
         name = used[-1].name
     if name not in known:
         others = ", ".join(sorted(set(known) - {"Default"})) or "none"
-        raise ConfigError(f"no experiment {name} in {without_passwords(uri)}", expected=f"one of: {others}")
+        raise ConfigError(f"no experiment {name} in {redacted(uri)}", expected=f"one of: {others}")
     found = str(known[name].experiment_id)
     trials = client.search_runs([found], "tags.kind = 'trial'", max_results=1)
     return found, name, bool(trials)
@@ -82,7 +82,7 @@ def find_experiment(uri: str, name: str | None) -> tuple[str, str, bool]:
 def served(uri: str, host: str, port: int) -> Iterator[str]:
     """The address of a server that shows the store at `uri`: a tracking server's own, or MLflow's UI started here."""
     if not uri.startswith("sqlite:"):
-        yield without_passwords(uri)
+        yield redacted(uri)
         return
     port = _free_port(host, port)
     url = f"http://{host}:{port}"

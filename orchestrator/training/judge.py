@@ -11,10 +11,10 @@ import numpy.typing as npt
 from torch import Tensor
 
 from orchestrator.artifacts.embeddings import Embeddings
-from orchestrator.evaluation.model_size import model_size_mb
 from orchestrator.evaluation.predict import Supply, can_classify, count_correct, images_of
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
 from orchestrator.students.networks.student import IMAGE, Student
+from orchestrator.training.costs import Costs
 from orchestrator.training.data import SplitData, load_split_rows
 from orchestrator.training.watch import Coherence
 
@@ -23,21 +23,20 @@ def supply_of(
     student: Student, data: SplitData, embeddings: Embeddings, split: str, image_size: int, texts: Sequence[str]
 ) -> Supply:
     """What a student reads of a split's images: the images as they are, a teacher's rows of them, or both."""
-    pixels = images_of(data.pixels, image_size)
-    if student.reads == (IMAGE,):
+    pixels = images_of(data.pixels, image_size) if IMAGE in student.reads else None
+    if pixels is not None and student.reads == (IMAGE,):
         return pixels
     of_teacher = load_split_rows(embeddings, split, texts, len(data.labels), set(student.reads))
 
     def supply(rows: npt.NDArray[np.int64]) -> Mapping[str, Tensor]:
-        return {**of_teacher(rows), **(pixels(rows) if IMAGE in student.reads else {})}
+        return {**of_teacher(rows), **(pixels(rows) if pixels is not None else {})}
 
     return supply
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Called, it gives `select/all`, `select/many` and so on, the student's size (`student/size_mb`, for searches that
-    weigh one against the other), and the coherence where that is watched.
+    """Called, it gives `select/all`, `select/many` and so on, and the coherence where that is watched.
 
     Students that cannot classify have no accuracy.
 
@@ -48,6 +47,7 @@ class Judge:
         class_text: [C', D] unit embeddings of the seen classes, for students without a classifier; a function that
             gives them where they are learnt.
         coherence: of the same split; None: it is not measured.
+        costs: what the student costs at inference; None: it is not measured.
     """
 
     student: Student
@@ -56,11 +56,12 @@ class Judge:
     train_count: npt.NDArray[np.int64]
     class_text: Tensor | Callable[[], Tensor] | None = None
     coherence: Coherence | None = None
+    costs: Costs | None = None
 
     def __call__(self) -> dict[str, float]:
         """See the class."""
-        size = {"student/size_mb": model_size_mb(self.student)}
-        return {**self._accuracies(), **size, **(self.coherence() if self.coherence is not None else {})}
+        coherence = self.coherence() if self.coherence is not None else {}
+        return {**self._accuracies(), **coherence, **(self.costs() if self.costs is not None else {})}
 
     def _accuracies(self) -> dict[str, float]:
         class_text = self.class_text() if callable(self.class_text) else self.class_text

@@ -42,8 +42,9 @@ def teacher_start(folder: Path, num_classes: int, side: int) -> None:
 
     torch.manual_seed(0)
     model = timm.create_model(TEACHER, num_classes=num_classes)
-    config = {"input_size": [3, side, side], "crop_pct": 1.0, "interpolation": "bicubic"}
-    save_for_hf(model, folder, model_config=config, safe_serialization=True)
+    size = (3, side, side)  # what the network was made for otherwise: 176 pixels, 13 times the work of 48
+    model.pretrained_cfg = {**model.pretrained_cfg, "input_size": size, "test_input_size": size, "crop_pct": 1.0}
+    save_for_hf(model, folder, safe_serialization=True)
 
 
 class Line:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_compare import add_compare_command
 from orchestrator.cli_convert import add_convert_command
 from orchestrator.cli_export import add_export_commands
 from orchestrator.cli_jobs import add_job_commands
@@ -29,7 +30,6 @@ app = typer.Typer(
     help="From images to small students that know what a large vision-language model knows, compared in MLflow.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=True,
 )
 
 ExperimentArgument = Annotated[Path, typer.Argument(help="the experiment sheet (YAML)", show_default=False)]
@@ -220,8 +220,7 @@ def doctor(
             from orchestrator.on_ray import doctor as ray_doctor
 
             wanted += [("token", ray_doctor.token), ("ray", lambda: ray_doctor.cluster(sheet))]
-        problems = 0
-        colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
+        problems, colours = 0, {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
         for finding in examine(wanted):
             problems += finding.level == "problem"
             if as_json:
@@ -288,6 +287,7 @@ def store_export(
 add_job_commands(app, _told_plainly)
 add_export_commands(app, _told_plainly, _open_executor)
 add_convert_command(app, _told_plainly)
+add_compare_command(app, _told_plainly)
 
 
 def main() -> None:

@@ -99,11 +99,38 @@ class WorkerSettings(Frozen):
 
 
 class TrialSettings(Frozen):
-    """One-worker trainings that run side by side: a sweep's trials, an evidence's cells."""
+    """Trainings that run side by side: a sweep's trials, an evidence's cells.
 
-    max_concurrent: int = Field(default=1, ge=1)
-    num_cpus_per_trial: float = Field(default=1, gt=0)
-    num_gpus_per_trial: float = Field(default=0, ge=0)
+    Each is a member of a pack in a trial worker, a process that outlives its trials; with `num_train_workers` above 1 a
+    trial is a training on several workers of its own instead.
+    """
+
+    num_workers: int = Field(default=1, ge=1, description="trial workers; or trials at once, where each has its own")
+    trials_per_worker: int = Field(
+        default=1, ge=1, description="trials that a worker trains together, from one stream of images where they can"
+    )
+    num_cpus_per_worker: float = Field(default=1, gt=0)
+    num_gpus_per_worker: float = Field(default=0, ge=0, description="may be a fraction: several workers share a device")
+    num_train_workers: int = Field(default=1, ge=1, description="workers that train one trial together")
+
+    @model_validator(mode="after")
+    def _packs_or_nests(self) -> Self:
+        if self.num_train_workers > 1 and self.trials_per_worker > 1:
+            raise ValueError(
+                f"trials_per_worker {self.trials_per_worker} with num_train_workers {self.num_train_workers}: "
+                "a trial on several workers shares none of them; set one of the two to 1"
+            )
+        return self
+
+    @property
+    def most_at_once(self) -> int:
+        """How many trials run at a time."""
+        return self.num_workers * self.trials_per_worker
+
+    @property
+    def processes(self) -> int:
+        """How many processes train at a time, each with the CPUs and GPUs of a worker."""
+        return self.num_workers * self.num_train_workers
 
 
 class ClusterSettings(Frozen):

@@ -4,6 +4,7 @@ Reads nothing itself (pixels may be memory-mapped). Knows nothing of training.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from orchestrator.students.networks.student import IMAGE, Student
 from orchestrator.training.views import scale_pixels
 
 BATCH_SIZE = 256
+COSINE_TEMPERATURE = 0.07  # of cosines to class texts that are made probabilities
 Rows = npt.NDArray[np.int64]
 Supply = Callable[[Rows], Mapping[str, Tensor]]  # rows of a split -> what a student reads of them, by batch name
 
@@ -65,24 +67,83 @@ def count_correct(
         label_range: classes [first, last) among which to choose; None: all. For zero-shot on unseen classes (methods
             1.11), and of a closed-set classifier the slice of their outputs (1.12).
     """
-    first, last = label_range or (0, num_classes)
     correct, total = torch.zeros(num_classes, dtype=torch.int64), torch.zeros(num_classes, dtype=torch.int64)
     rows = np.arange(distributed.rank(), len(labels), distributed.world_size())
+    first = label_range[0] if label_range else 0
+    for part, scores in _scores(student, supply, rows, num_classes, class_text, label_range):
+        truth = torch.from_numpy(labels[part])
+        correct += torch.bincount(truth[first + scores.argmax(1).cpu() == truth], minlength=num_classes)
+        total += torch.bincount(truth, minlength=num_classes)
+    return distributed.sum_over_workers(correct).numpy(), distributed.sum_over_workers(total).numpy()
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a student says of each image of a split, in the order of its rows.
+
+    Attributes:
+        predicted: [N] the class it chooses.
+        confidence: [N] float32, the probability of that class, 0 to 1.
+        label_probability: [N] float32, the probability of the image's own class; 0 where it is no choice.
+    """
+
+    predicted: Rows
+    confidence: npt.NDArray[np.float32]
+    label_probability: npt.NDArray[np.float32]
+
+
+@torch.inference_mode()
+def predict_labels(
+    student: Student,
+    supply: Supply,
+    labels: Rows,
+    num_classes: int,
+    *,
+    class_text: Tensor | None = None,
+    label_range: tuple[int, int] | None = None,
+) -> Predictions:
+    """The student's choice for every image, in this process; arguments and choice as in `count_correct`.
+
+    Probabilities are the softmax of the raw logits, or of cosines to the class texts over 0.07.
+    """
+    first = label_range[0] if label_range else 0
+    found = Predictions(
+        np.zeros(len(labels), np.int64), np.zeros(len(labels), np.float32), np.zeros(len(labels), np.float32)
+    )
+    temperature = 1.0 if v.STUDENT_LOGITS in student.makes() else COSINE_TEMPERATURE
+    for part, scores in _scores(student, supply, np.arange(len(labels)), num_classes, class_text, label_range):
+        probabilities = torch.softmax(scores.float() / temperature, dim=1).cpu()
+        chosen = scores.argmax(1).cpu()
+        own = torch.from_numpy(labels[part]) - first
+        is_choice = (own >= 0) & (own < probabilities.shape[1])
+        of_own = probabilities.gather(1, own.clamp(0, probabilities.shape[1] - 1)[:, None])[:, 0]
+        found.predicted[part] = (first + chosen).numpy()
+        found.confidence[part] = probabilities.gather(1, chosen[:, None])[:, 0].numpy()
+        found.label_probability[part] = torch.where(is_choice, of_own, 0.0).numpy()
+    return found
+
+
+def _scores(
+    student: Student,
+    supply: Supply,
+    rows: Rows,
+    num_classes: int,
+    class_text: Tensor | None,
+    label_range: tuple[int, int] | None,
+) -> Iterator[tuple[Rows, Tensor]]:
+    """Some rows at a time with [n, C'] logits, or cosines to class texts, among the label range."""
+    first, last = label_range or (0, num_classes)
     classes = None if class_text is None else student.class_embeddings(class_text.to(_device_of(student)))
     for part, made in _outputs(student, supply, rows):
         if v.STUDENT_LOGITS in made:
-            scores = made[v.STUDENT_LOGITS][:, first:last]
+            yield part, made[v.STUDENT_LOGITS][:, first:last]
         elif v.STUDENT_EMBEDDING in made and classes is not None:
-            scores = made[v.STUDENT_EMBEDDING].float() @ classes[first:last].float().T
+            yield part, made[v.STUDENT_EMBEDDING].float() @ classes[first:last].float().T
         else:
             raise ConfigError(
                 "the student has neither a classifier nor class texts to compare its embedding with",
                 remedy="set student.classifier, or an image teacher that encodes texts too",
             )
-        truth = torch.from_numpy(labels[part])
-        correct += torch.bincount(truth[first + scores.argmax(1).cpu() == truth], minlength=num_classes)
-        total += torch.bincount(truth, minlength=num_classes)
-    return distributed.sum_over_workers(correct).numpy(), distributed.sum_over_workers(total).numpy()
 
 
 def can_classify(student: Student, class_text: Tensor | None) -> bool:

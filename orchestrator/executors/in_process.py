@@ -22,6 +22,7 @@ from orchestrator.executors.protocol import (
     TableWorker,
     TrialResult,
 )
+from orchestrator.executors.trial_run import start_trial_run
 from orchestrator.training.notice import TerminationNotice
 from orchestrator.training.run import TrainingJob, read_progress, train
 from orchestrator.training.tune import TuningJob, tune
@@ -90,10 +91,7 @@ def _run_trial(job: SweepJob, number: int, values: Mapping[str, Any]) -> TrialRe
     epoch = 0
     try:
         training = job.make_job(number, values)
-        training.tracker().start_run(
-            training.run_key, name=f"trial {number:04d}", parent_key=job.run_key, params=values,
-            tags={"kind": "trial", "sweep": job.space.name, "trial": str(number)},
-        )  # fmt: skip
+        start_trial_run(job, training, number, values)
         with TerminationNotice() as notice:
             for progress in train(training, notice=notice):
                 metrics |= progress.metrics

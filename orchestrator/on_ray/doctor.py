@@ -53,7 +53,7 @@ def cluster(execution: Execution) -> Iterator[Finding]:
             "captioning": _of_pool(execution.captioning),
             "embedding": _of_pool(execution.embedding),
             "training": (workers.least_workers, workers.num_cpus_per_worker, workers.num_gpus_per_worker),
-            "trials": (trials.max_concurrent, trials.num_cpus_per_trial, trials.num_gpus_per_trial),
+            "trials": (trials.processes, trials.num_cpus_per_worker, trials.num_gpus_per_worker),
         }
         for name, (count, cpus, gpus) in parts.items():
             try:

@@ -85,9 +85,9 @@ class RayExecutor:
 
     def _require_trials(self, trials: TrialSettings) -> None:
         self._cluster.require(
-            f"{trials.max_concurrent} trials at a time",
-            num_cpus=trials.max_concurrent * trials.num_cpus_per_trial,
-            num_gpus=trials.max_concurrent * trials.num_gpus_per_trial,
+            f"{trials.num_workers} trial workers",
+            num_cpus=trials.processes * trials.num_cpus_per_worker,
+            num_gpus=trials.processes * trials.num_gpus_per_worker,
         )
 
     def close(self) -> None:

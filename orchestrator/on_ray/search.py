@@ -21,6 +21,7 @@ from orchestrator.artifacts.storage import read_json
 from orchestrator.config.execution import TrialSettings
 from orchestrator.errors import ArtifactError
 from orchestrator.executors.protocol import OnResult, SweepJob, TrialResult
+from orchestrator.executors.trial_run import start_trial_run
 from orchestrator.search.space import AshaSettings, Choice, Domain, LogUniform, TpeSettings, Uniform
 from orchestrator.training.run import PROGRESS, train
 
@@ -33,10 +34,7 @@ def _run_trial(config: dict[str, Any], sweep: SweepJob) -> None:
     number = _trial_number(ray.tune.get_context().get_trial_name())
     values = config[VALUES]
     job = sweep.make_job(number, values)
-    job.tracker().start_run(
-        job.run_key, name=f"trial {number:04d}", parent_key=sweep.run_key, params=values,
-        tags={"kind": "trial", "sweep": sweep.space.name, "trial": str(number)},
-    )  # fmt: skip
+    start_trial_run(sweep, job, number, values)
     for progress in train(job):
         if sweep.space.metric in progress.metrics:
             ray.tune.report({EPOCH: progress.epoch, **progress.metrics})
@@ -62,7 +60,7 @@ def sweep(job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[Tri
     state = job.folder / "tune" / "state"
     trainable = ray.tune.with_resources(
         ray.tune.with_parameters(_run_trial, sweep=job),
-        {"CPU": trials.num_cpus_per_trial, "GPU": trials.num_gpus_per_trial},
+        {"CPU": trials.num_cpus_per_worker, "GPU": trials.num_gpus_per_worker},
     )
     if ray.tune.Tuner.can_restore(str(state)):
         tuner = ray.tune.Tuner.restore(str(state), trainable=trainable, resume_unfinished=True, restart_errored=True)
@@ -138,14 +136,14 @@ def _new_tuner(job: SweepJob, trials: TrialSettings, trainable: Any, state: Path
         )  # fmt: skip
         config = ray.tune.TuneConfig(
             num_samples=space.num_trials,
-            search_alg=ConcurrencyLimiter(search, max_concurrent=trials.max_concurrent),
+            search_alg=ConcurrencyLimiter(search, max_concurrent=trials.most_at_once),
             scheduler=_scheduler(job),
             **names,
         )
         return ray.tune.Tuner(trainable, tune_config=config, run_config=run_config)
     config = ray.tune.TuneConfig(
         num_samples=space.num_trials,
-        max_concurrent_trials=trials.max_concurrent,
+        max_concurrent_trials=trials.most_at_once,
         search_alg=BasicVariantGenerator(
             points_to_evaluate=[{VALUES: dict(point)} for point in space.points] or None,
             random_state=space.searcher.seed,

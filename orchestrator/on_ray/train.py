@@ -147,12 +147,12 @@ def tune_alone(job: TuningJob, workers: WorkerSettings, on_progress: OnProgress)
 def train_many(
     jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone
 ) -> None:
-    """Train one-worker students, at most `max_concurrent` at a time; tells each one's end with an error text or ""."""
+    """Train one-worker students, at most `most_at_once` at a time; tells each one's end with an error text or ""."""
     waiting = list(range(len(jobs)))[::-1]
     running: dict[Any, int] = {}
-    remote = _train_alone.options(num_cpus=trials.num_cpus_per_trial, num_gpus=trials.num_gpus_per_trial)
+    remote = _train_alone.options(num_cpus=trials.num_cpus_per_worker, num_gpus=trials.num_gpus_per_worker)
     while waiting or running:
-        while waiting and len(running) < trials.max_concurrent:
+        while waiting and len(running) < trials.most_at_once:
             index = waiting.pop()
             running[remote.remote(jobs[index])] = index
         ended, _ = ray.wait(list(running), timeout=POLL_S)

@@ -44,7 +44,7 @@ def group_bars(data: ReportData) -> go.Figure:
             marker_color=colour,
         )
     figure.update_layout(barmode="group", yaxis_title="accuracy, %", height=360)
-    return _finish(figure)
+    return finish(figure)
 
 
 def accuracy_by_frequency(data: ReportData) -> go.Figure | None:
@@ -80,7 +80,7 @@ def accuracy_by_frequency(data: ReportData) -> go.Figure | None:
         return None
     figure.update_xaxes(type="log", title="training images of the class", dtick="D2")
     figure.update_layout(yaxis_title="accuracy, %", height=400)
-    return _finish(figure)
+    return finish(figure)
 
 
 def _neighbour_means(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -108,7 +108,7 @@ def learning_curves(data: ReportData) -> dict[str, go.Figure]:
                 mode = "lines+markers" if len(points) < 3 else "lines"
                 figure.add_scatter(name=html.escape(name), x=x, y=y, mode=mode, line={"color": colour, "width": 2})
         figure.update_layout(height=260, xaxis_title="epoch", showlegend=True)
-        figures[metric] = _finish(figure)
+        figures[metric] = finish(figure)
     return figures
 
 
@@ -127,7 +127,7 @@ def caption_histogram(histogram: Histogram | None, title: str) -> go.Figure | No
             line={"shape": "hv", "width": 2, "color": PALETTE[(number_of + 1) % len(PALETTE)]},
         )
     figure.update_layout(height=280, xaxis_title=title, yaxis_title="captions, %", showlegend=True)
-    return _finish(figure)
+    return finish(figure)
 
 
 def parallel_coordinates(sweep: SweepResult) -> go.Figure | None:
@@ -152,7 +152,7 @@ def parallel_coordinates(sweep: SweepResult) -> go.Figure | None:
     }
     figure = go.Figure(go.Parcoords(dimensions=axes, line=line, labelfont={"size": 13}, tickfont={"size": 11}))
     figure.update_layout(height=420)
-    _finish(figure)
+    finish(figure)
     figure.update_layout(margin={"l": 70, "r": 30, "t": 60, "b": 30})
     return figure
 
@@ -201,7 +201,8 @@ def _arm(data: ReportData, name: str) -> ArmResult:
     return next(arm for arm in data.arms if arm.name == name)
 
 
-def _finish(figure: go.Figure) -> go.Figure:
+def finish(figure: go.Figure) -> go.Figure:
+    """The look that all figures share; colours of text are the page's."""
     figure.update_layout(
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",

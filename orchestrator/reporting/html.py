@@ -1,20 +1,15 @@
-"""The report: one self-contained HTML file that opens without a network.
+"""The report of an experiment as a page (see page.py), kept below its largest size.
 
-Reads its template from the package; writes one file. Everything shown is escaped by the template engine, figures are
-JSON drawn by plotly.js, which is inlined once. Knows nothing of how the results were made.
+Writes one file. Knows nothing of how the results were made.
 """
 
-import json
-import os
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.reporting.caption_quality import BAD_FLAGS, FLAG_WORDS, GOOD_FLAGS, SHARE_HEADINGS
-from orchestrator.reporting.data import ReportData, comparison, number, signed, summary_of
-
-MAX_BYTES = 15 * 1024 * 1024
+from orchestrator.reporting.data import ReportData, comparison, summary_of
+from orchestrator.reporting.page import MAX_BYTES, render_page, write_page
 
 
 def render_html(data: ReportData) -> str:
@@ -32,34 +27,19 @@ def render_html(data: ReportData) -> str:
 
 def write_html(data: ReportData, path: Path) -> Path:
     """Write the page, atomically, and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(render_html(data), encoding="utf-8")
-    return temporary.replace(path)
+    return write_page(render_html(data), path)
 
 
 def _render(data: ReportData) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from plotly.offline import get_plotlyjs
-
-    environment = Environment(
-        loader=PackageLoader("orchestrator.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    filters: dict[str, Callable[..., Any]] = {
-        "number": number,
-        "signed": signed,
-        "cell": _cell,
-        "breakable": _breakable,
-    }
-    environment.filters |= filters
     headings, rows = comparison(data)
     figures = _figures(data)
-    return environment.get_template("report.html").render(
+    return render_page(
+        "report.html",
+        figures,
         data=data,
         summary=summary_of(data),
         headings=headings,
         rows=rows,
-        figures={name: _script_json(figure.to_plotly_json()) for name, figure in figures.items()},
         curves=[name for name in figures if name.startswith("curve:")],
         swept=_swept(data),
         trial_metrics=_trial_metrics(data),
@@ -69,7 +49,6 @@ def _render(data: ReportData) -> str:
         good_flags=GOOD_FLAGS,
         bad_flags=BAD_FLAGS,
         nan=float("nan"),
-        plotly_js=get_plotlyjs(),
     )
 
 
@@ -87,13 +66,6 @@ def _figures(data: ReportData) -> dict[str, Any]:
     if data.sweep is not None:
         drawn["sweep"] = figures.parallel_coordinates(data.sweep)
     return {name: figure for name, figure in drawn.items() if figure is not None}
-
-
-def _script_json(figure: Mapping[str, Any]) -> str:
-    """JSON that may stand inside a script element: no `<`, and null for what is not a number."""
-    from plotly.utils import PlotlyJSONEncoder
-
-    return json.dumps(figure, cls=PlotlyJSONEncoder).replace("<", "\\u003c").replace("&", "\\u0026")
 
 
 def _swept(data: ReportData) -> list[str]:
@@ -116,17 +88,3 @@ def _class_rows(data: ReportData) -> list[dict[str, Any]]:
         accuracies = [known[one.label].accuracy if one.label in known else float("nan") for known in by_arm]
         rows.append({"name": one.name, "train_count": one.train_count, "accuracies": accuracies})
     return rows
-
-
-def _breakable(path: str) -> Any:
-    """A dotted name, escaped, that may be broken over lines behind its dots."""
-    from markupsafe import Markup, escape
-
-    return Markup(".<wbr>").join(escape(part) for part in path.split("."))
-
-
-def _cell(value: Any) -> str:
-    """A swept value or metric in a table: numbers short, anything else as it is."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "" if value is None else str(value)
-    return number(value, 0) if isinstance(value, int) else (f"{value:.4g}" if value == value else "n/a")

@@ -15,10 +15,11 @@ from orchestrator.config.composition import check_composition
 from orchestrator.config.execution import Execution
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import load_execution, load_experiment
+from orchestrator.config.run_tags import run_tags
 from orchestrator.errors import ConfigError
 from orchestrator.executors.protocol import Executor
 from orchestrator.reporting.data import ReportData
-from orchestrator.stages import evidence, index, line, planner, report, store, train_jobs
+from orchestrator.stages import evidence, index, line, planner, report, store, tracked_runs, train_jobs
 from orchestrator.stages.context import Context
 from orchestrator.stages.feedback import Feedback
 from orchestrator.stages.plan_table import plan_table
@@ -64,11 +65,12 @@ def tracked(context: Context) -> Iterator[Context]:
     name = context.experiment.name
     with tracking(context.execution.tracking, context.root, name) as tracker:
         context.tracker = tracker
-        tracker.start_run(name, name=name, tags={"kind": "run", "dataset": context.experiment.dataset.kind})
+        tracker.start_run(name, name=name, tags=run_tags(context.experiment, "run"))
+        tracked_runs.log_sheets(context)
         try:
             yield context
         except BaseException as error:
-            tracker.end_run(name, "FAILED", str(error).split("\n", 1)[0][:200])
+            tracker.end_run(name, *tracked_runs.status_of(error))
             raise
         finally:
             context.close()
@@ -85,6 +87,7 @@ def run_command(until: str, request: Request) -> None:
         return
     with tracked(context):
         plans = line.run(context, until)
+        tracked_runs.log_fingerprints(context, plans)
     if "report" in plans:
         _show(context, plans["report"].folder, report.load(plans["report"]))
 
@@ -101,7 +104,9 @@ def evidence_command(request: Request, arms: Sequence[str], seeds: Sequence[int]
         _tell(context, [*line.forecast(context, "shard"), *planned])
         return
     with tracked(context):
-        table = evidence.make(context, line.run(context, "shard"), arms, seeds)
+        plans = line.run(context, "shard")
+        tracked_runs.log_fingerprints(context, plans)
+        table = evidence.make(context, plans, arms, seeds)
     context.feedback.console.print(table, markup=False)
 
 

@@ -160,7 +160,7 @@ def devices(execution: Execution) -> Iterator[Finding]:
         execution.captioning.num_gpus_per_actor,
         execution.embedding.num_gpus_per_actor,
         execution.training.num_gpus_per_worker,
-        execution.trials.num_gpus_per_trial,
+        execution.trials.num_gpus_per_worker,
     )
     if not torch.cuda.is_available():
         here = execution.cluster.address == "local" and asked > 0 and execution.cluster.num_gpus is None

@@ -1,7 +1,8 @@
 """Stage `evaluate`: a finished student on the report split: accuracies, and the measures that the experiment names.
 
-Reads a student, the shards and, for some measures, the embeddings; writes `evaluation.json`, and commits the teacher's
-rows of support images' copies where retrieval is measured. The only stage that reads the report split's labels.
+Reads a student, the shards and, for some measures, the embeddings; writes `evaluation.json` and `predictions.parquet`,
+and commits the teacher's rows of support images' copies where retrieval is measured. The only stage that reads the
+report split's labels.
 """
 
 import statistics
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from orchestrator import vocabulary
 from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.artifacts.manifest import read_manifest
-from orchestrator.artifacts.storage import read_json, write_json
+from orchestrator.artifacts.storage import read_json, write_json, write_table
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment
 from orchestrator.evaluation.shot_accuracy import shot_accuracy
@@ -25,7 +27,16 @@ from orchestrator.training.run import HISTORY
 from orchestrator.training.student_file import STUDENT, is_student, is_written_student
 from orchestrator.training.watch import alarm_tags, plain_alarms
 
-EVALUATION = "evaluation.json"
+EVALUATION, PREDICTIONS = "evaluation.json", "predictions.parquet"
+PREDICTION_SCHEMA = pa.schema(  # one row for each image of the report split, in the order of its shard
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("label", pa.int32(), nullable=False),
+        pa.field("predicted", pa.int32(), nullable=False),
+        pa.field("confidence", pa.float32(), nullable=False),  # probability of the predicted class
+        pa.field("label_probability", pa.float32(), nullable=False),
+    ]
+)
 ACCURACIES = ("all", "mean_per_class", "many", "medium", "few")
 SEEN, UNSEEN = "seen", "unseen"  # prefixes of accuracies where some classes are unseen in training
 UNSEEN_MEAN = f"{UNSEEN}_mean_per_class"
@@ -41,6 +52,7 @@ def plan(context: Context, student: Plan, arm: str) -> Plan:
     evaluation = arm_experiment(context.experiment, arm).evaluation
     settings = {
         "split": vocabulary.SPLIT_REPORT,
+        "files": [EVALUATION, PREDICTIONS],
         "evaluation": evaluation.model_dump(mode="json"),
         "alarms": context.experiment.watch.alarms.model_dump(mode="json"),
     }
@@ -105,7 +117,7 @@ def evaluate_student(
         for path in files
     ]
     counted = [_accuracies(subject) for subject in subjects]
-    accuracies = _means([metrics for metrics, _ in counted])
+    accuracies = _means([metrics for metrics, _, _ in counted])
     measures = measure(subjects[-1])
     found = {
         "metrics": accuracies,
@@ -113,8 +125,10 @@ def evaluate_student(
         "images": len(subjects[-1].data(vocabulary.SPLIT_REPORT).labels),
         "epochs_averaged": len(counted),
         "measures": measures,
-        "alarms": plain_alarms(alarms_of(experiment, student, [metrics for metrics, _ in counted])),
+        "alarms": plain_alarms(alarms_of(experiment, student, [metrics for metrics, _, _ in counted])),
     }
+    if (predictions := counted[-1][2]) is not None:
+        write_table(folder / PREDICTIONS, predictions)
     write_json(folder / EVALUATION, found)
     return found, {**{f"report/{name}": value for name, value in accuracies.items()}, **measures}
 
@@ -125,35 +139,42 @@ def _start_of(student: Plan) -> Path | None:
     return Path(checkpoint) if checkpoint is not None and is_written_student(Path(checkpoint)) else None
 
 
-def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]]]:
-    """(accuracies, counts by class) of one student; no accuracies of one that cannot classify."""
+def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]], pa.Table | None]:
+    """(accuracies, counts by class, predictions) of one student; no accuracies of one that cannot classify."""
     from torch import from_numpy
 
-    from orchestrator.evaluation.predict import can_classify, count_correct
+    from orchestrator.evaluation.predict import can_classify, count_correct, predict_labels
 
     trained = np.bincount(subject.data(vocabulary.SPLIT_TRAIN).labels, minlength=subject.num_classes)
     text = None if subject.class_text is None else from_numpy(subject.class_text.copy())
     nothing = [0] * subject.num_classes
     counts = {"correct": nothing, "total": nothing, "train_count": trained.tolist()}
     if not can_classify(subject.student, text):
-        return {}, counts
-
-    def counted(split: str) -> tuple[Any, Any]:
-        return count_correct(
+        return {}, counts, None
+    data = subject.data(vocabulary.SPLIT_REPORT)
+    told = predict_labels(
+        subject.student, subject.supply(vocabulary.SPLIT_REPORT), data.labels, subject.num_classes,
+        class_text=text, label_range=subject.label_set(vocabulary.SPLIT_REPORT),
+    )  # fmt: skip
+    columns = [pa.array(data.image_ids, pa.string()), data.labels, *vars(told).values()]
+    table = pa.table(dict(zip(PREDICTION_SCHEMA.names, columns, strict=True)), schema=PREDICTION_SCHEMA)
+    total = np.bincount(data.labels, minlength=subject.num_classes)
+    correct = np.bincount(data.labels[told.predicted == data.labels], minlength=subject.num_classes)
+    metrics = shot_accuracy(correct, total, trained)
+    if subject.num_seen < subject.num_classes:
+        split = vocabulary.SPLIT_SELECT
+        counted = count_correct(
             subject.student, subject.supply(split), subject.data(split).labels, subject.num_classes,
             class_text=text, label_range=subject.label_set(split),
         )  # fmt: skip
-
-    correct, total = counted(vocabulary.SPLIT_REPORT)
-    metrics = shot_accuracy(correct, total, trained)
-    if subject.num_seen < subject.num_classes:
-        of_seen = shot_accuracy(*counted(vocabulary.SPLIT_SELECT), trained)
+        of_seen = shot_accuracy(*counted, trained)
         kept = ("all", "mean_per_class")
         metrics = {name: metrics[name] for name in kept}
         metrics |= {f"{UNSEEN}_{name}": metrics[name] for name in kept} | {
             f"{SEEN}_{name}": of_seen[name] for name in kept
         }
-    return metrics, {"correct": correct.tolist(), "total": total.tolist(), "train_count": trained.tolist()}
+    counts |= {"correct": correct.tolist(), "total": total.tolist()}
+    return metrics, counts, table
 
 
 def alarms_of(experiment: Experiment, student: Plan, kept: Sequence[Mapping[str, float]]) -> list[Alarm]:

@@ -16,6 +16,7 @@ from typing import Any
 from orchestrator.artifacts.storage import read_json, write_bytes, write_json
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment
+from orchestrator.config.run_tags import run_tags
 from orchestrator.errors import ArtifactError, ConfigError
 from orchestrator.evaluation.paired import paired_difference
 from orchestrator.reporting.data import number, signed
@@ -23,6 +24,8 @@ from orchestrator.stages import embed, train
 from orchestrator.stages.context import Context, Plan
 from orchestrator.stages.evaluate import EVALUATION, evaluate_student
 from orchestrator.stages.feedback import short_metrics
+from orchestrator.stages.tracked_runs import dataset_of
+from orchestrator.tracking import NOTE_TAG
 from orchestrator.training.run import TrainingJob, train_settings
 
 METRICS = {"all": "All", "many": "Many", "medium": "Medium", "few": "Few"}
@@ -106,6 +109,7 @@ def make(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], see
     write_json(context.folder / "evidence.json", rows)
     write_bytes(context.folder / "evidence.md", table.encode())
     context.tracker.log_artifact(context.experiment.name, context.folder / "evidence.md")
+    context.tracker.set_tags(context.experiment.name, {NOTE_TAG: table})
     return table
 
 
@@ -129,21 +133,31 @@ def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) 
         key = run_key(context, cell.arm, cell.seed)
         of_seed = _parents(context, parents, cell.seed)
         jobs.append(train.make_job(context, cell.experiment, of_seed, cell.plan.folder, key))
-        context.tracker.start_run(
-            key, name=f"{cell.arm} seed {cell.seed}", parent_key=context.experiment.name, params=cell.plan.settings,
-            tags={"kind": "arm", "arm": cell.arm, "seed": str(cell.seed)},
-        )  # fmt: skip
     started: dict[int, float] = {}
     progress: dict[int, float] = {}
     errors: list[str] = []
+
+    def begin(index: int) -> None:
+        """The run of a cell begins when the cell does: a cell that waits is not running."""
+        if index in started:
+            return
+        started[index] = time.perf_counter()
+        cell, key = todo[index], jobs[index].run_key
+        context.tracker.start_run(
+            key, name=f"{cell.arm} seed {cell.seed}", parent_key=context.experiment.name, params=cell.plan.settings,
+            tags=run_tags(cell.experiment, "arm", arm=cell.arm),
+        )  # fmt: skip
+        context.tracker.log_dataset(key, dataset_of(context, parents))
+
     with context.feedback.bar("evidence", sum(cell.experiment.training.epochs for cell in todo), "epochs") as advance:
 
         def on_progress(index: int, told: Mapping[str, Any]) -> None:
-            started.setdefault(index, time.perf_counter())
+            begin(index)
             progress[index] = told.get("epoch", 0)
             advance(sum(progress.values()), f"{todo[index].arm} {short_metrics(told)}")
 
         def on_done(index: int, error: str) -> None:
+            begin(index)
             cell, key = todo[index], jobs[index].run_key
             if error:
                 errors.append(f"{cell.arm} seed {cell.seed}: {error}")
@@ -152,7 +166,7 @@ def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) 
             of_seed = _parents(context, parents, cell.seed)
             found, metrics = evaluate_student(context, cell.experiment, cell.plan, of_seed, cell.plan.folder)
             context.tracker.log_metrics(key, metrics, cell.experiment.training.epochs)
-            seconds = time.perf_counter() - started.get(index, time.perf_counter())
+            seconds = time.perf_counter() - started[index]
             context.finish(cell.plan, {"images": found["images"]}, metrics, seconds)
             context.tracker.end_run(key, "FINISHED")
 

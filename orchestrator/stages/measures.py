@@ -24,7 +24,7 @@ from orchestrator.evaluation import retrieval as retrieved
 from orchestrator.evaluation import robustness as robust
 from orchestrator.evaluation.latency import inference_latency
 from orchestrator.evaluation.model_size import model_size_mb, num_parameters
-from orchestrator.evaluation.predict import Supply, embed, images_of
+from orchestrator.evaluation.predict import COSINE_TEMPERATURE, Supply, embed, images_of
 from orchestrator.evaluation.settings import EvaluationSettings, Measure
 from orchestrator.evaluation.text_spectrum import text_spectrum
 from orchestrator.evaluation.zero_shot import zero_shot_accuracy
@@ -36,7 +36,6 @@ from orchestrator.training.judge import supply_of
 from orchestrator.training.student_file import load_student
 
 Vectors = npt.NDArray[np.float32]
-TEMPERATURE = 0.07  # of cosines to class texts that are made probabilities
 
 
 @dataclass(frozen=True)
@@ -231,7 +230,7 @@ def scores(subject: Subject, supply: Supply, count: int, measure: Measure) -> Te
     with torch.inference_mode():
         classes = subject.student.class_embeddings(text)
     wanted = subject.needs(classes, measure, "class text in the space of its embedding")
-    return torch.nn.functional.normalize(made, dim=1) @ wanted.T / TEMPERATURE
+    return torch.nn.functional.normalize(made, dim=1) @ wanted.T / COSINE_TEMPERATURE
 
 
 def calibration(subject: Subject) -> dict[str, float]:

@@ -3,10 +3,8 @@
 Reads the finished artifacts; writes `report.html`, `report.md`, `report.json`. Knows nothing of how they were made.
 """
 
-import platform
 import sys
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -24,12 +22,12 @@ from orchestrator.reporting.data import (
 )
 from orchestrator.reporting.html import write_html
 from orchestrator.reporting.markdown import render_markdown
-from orchestrator.stages import evaluate, index, report_captions, sweep
+from orchestrator.stages import evaluate, index, report_captions, sweep, train
 from orchestrator.stages.context import Context, Counts, Plan
-from orchestrator.tracking import artifact_root, resolve_uri, ui_command
+from orchestrator.stages.tracked_runs import environment
+from orchestrator.tracking import NOTE_TAG, artifact_root, resolve_uri, ui_command
 from orchestrator.training.run import HISTORY
 
-PACKAGES = ("ray", "torch", "transformers", "open_clip_torch", "timm", "mlflow", "optuna", "pyarrow")
 DATA, HTML, MARKDOWN = "report.json", "report.html", "report.md"
 
 
@@ -48,14 +46,24 @@ def make(context: Context, plans: Mapping[str, Plan]) -> Plan:
         data = collect(context, plans)
         write_report_data(data, folder / DATA)
         write_html(data, folder / HTML)
-        write_bytes(folder / MARKDOWN, render_markdown(data).encode())
-        key = context.experiment.name
+        text, key = render_markdown(data), context.experiment.name
+        write_bytes(folder / MARKDOWN, text.encode())
+        context.tracker.set_tags(key, {NOTE_TAG: f"{text}\n{_links(context, plans)}"})
         for name in (HTML, MARKDOWN, DATA):
             context.tracker.log_artifact(key, folder / name, "report")
         return {"arms": len(data.arms), "trials": len(data.sweep.trials) if data.sweep else 0}, {}
 
     context.make(planned, build)
     return planned
+
+
+def _links(context: Context, plans: Mapping[str, Plan]) -> str:
+    """The runs below the command's own, as links of its description."""
+    keys = {arm: train.run_key(context, arm) for arm in context.experiment.arms}
+    if "sweep" in plans:
+        name = plans["sweep"].folder.name
+        keys[f"sweep {name}"] = sweep.run_key(context, name)
+    return "Runs: " + ", ".join(f"[{name}](run:{key})" for name, key in keys.items()) + "\n"
 
 
 def load(planned: Plan) -> ReportData:
@@ -95,7 +103,7 @@ def collect(context: Context, plans: Mapping[str, Plan]) -> ReportData:
         sweep=_sweep(context, plans),
         captions=cards,
         caption_quality=caption_quality,
-        environment=_environment(),
+        environment=environment(),
         commands=(" ".join(["orchestrator", *sys.argv[1:]]), open_command(context)),
         counts=counts,
         notes=tuple(filter(None, (context.experiment.description.strip(), *notes))),
@@ -149,8 +157,3 @@ def _sweep(context: Context, plans: Mapping[str, Plan]) -> SweepResult | None:
     )
     mode: Literal["max", "min"] = space["mode"]
     return SweepResult(rows, space["metric"], mode, f"{found['best']:04d}")
-
-
-def _environment() -> dict[str, str]:
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    return {**found, **{name: version(name) for name in PACKAGES}}

@@ -11,11 +11,13 @@ from orchestrator.artifacts.fingerprint import digest_file
 from orchestrator.artifacts.storage import read_table
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment
+from orchestrator.config.run_tags import run_tags
 from orchestrator.stages import describe, index, tune
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.feedback import short_metrics
 from orchestrator.stages.texts import class_prompts
-from orchestrator.tracking import RunStatus, SpoolTracker
+from orchestrator.stages.tracked_runs import dataset_of, status_of
+from orchestrator.tracking import SpoolTracker
 from orchestrator.training.checkpoint import GO_ON
 from orchestrator.training.live_teacher import LiveTeaching
 from orchestrator.training.live_texts import LivePrompts, LiveTexts, LiveTuning, TowerSettings
@@ -125,8 +127,9 @@ def make(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[
         job = make_job(context, experiment, parents, folder, key)
         context.tracker.start_run(
             key, name=arm, parent_key=context.experiment.name, params=planned.settings,
-            tags={"kind": "arm", "arm": arm, "dataset": experiment.dataset.kind},
+            tags=run_tags(experiment, "arm", arm=arm),
         )  # fmt: skip
+        context.tracker.log_dataset(key, dataset_of(context, parents))
         workers = context.execution.training
         context.feedback.event("train", f"{arm}: {experiment.training.epochs} epochs on {workers.shown} workers")
         with context.feedback.bar("train", experiment.training.epochs, "epochs") as advance:
@@ -137,8 +140,7 @@ def make(context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[
             try:
                 context.executor.train(job, workers, on_progress)
             except BaseException as error:
-                status: RunStatus = "FAILED" if isinstance(error, Exception) else "KILLED"
-                context.tracker.end_run(key, status, str(error).split("\n", 1)[0])
+                context.tracker.end_run(key, *status_of(error))
                 raise
         metrics: dict[str, float] = read_result(folder)["metrics"]
         context.tracker.end_run(key, "FINISHED")

@@ -18,6 +18,7 @@ from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import read_json, write_atomically, write_json
 from orchestrator.artifacts.store_arrays import read_rows, stream_rows
 from orchestrator.config.experiment import Experiment
+from orchestrator.config.run_tags import run_tags
 from orchestrator.datasets.index import DatasetIndex
 from orchestrator.frozen import Frozen
 from orchestrator.stages import describe, index
@@ -26,6 +27,7 @@ from orchestrator.stages.embed_views import RENDERER, encoded_views
 from orchestrator.stages.encoded import Encoded, encoded_images, encoded_texts
 from orchestrator.stages.feedback import short_metrics
 from orchestrator.stages.texts import class_texts, texts_in, vectors_of_groups
+from orchestrator.stages.tracked_runs import status_of
 from orchestrator.teachers import BothTowers, ImageEncoderSettings, TunedEncoderSettings, UntunedEncoderSettings
 from orchestrator.teachers.encoder import EMBEDDING, LOGITS
 from orchestrator.teachers.tuned import ENCODER
@@ -93,7 +95,7 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> Plan:
             key = job.run_key
             context.tracker.start_run(
                 key, name="image teacher", parent_key=experiment.name, params=planned.settings,
-                tags={"kind": "teacher", "dataset": experiment.dataset.kind},
+                tags=run_tags(experiment, "teacher"),
             )  # fmt: skip
             context.feedback.event("tune", f"{tuning.mode} of {teacher.label()}: {tuning.epochs} epochs")
             with context.feedback.bar("tune", tuning.epochs, "epochs") as advance:
@@ -104,7 +106,7 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> Plan:
                 try:
                     context.executor.tune(job, context.execution.training, on_progress)
                 except BaseException as error:
-                    context.tracker.end_run(key, "FAILED", str(error).split("\n", 1)[0])
+                    context.tracker.end_run(key, *status_of(error))
                     raise
             context.tracker.end_run(key, "FINISHED")
         shutil.rmtree(folder / ROWS, ignore_errors=True)

@@ -14,21 +14,24 @@ from typing import Literal
 
 from orchestrator.errors import ConfigError
 from orchestrator.frozen import Frozen
-from orchestrator.tracking.events import RunStatus
+from orchestrator.tracking.events import NOTE_TAG, RunStatus
 from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.mlflow_store import artifact_root, prepare
-from orchestrator.tracking.reachable import reach
+from orchestrator.tracking.presence import Presence, root_identity
+from orchestrator.tracking.reachable import reach, without_passwords
 from orchestrator.tracking.shipper import Shipper
 from orchestrator.tracking.spool import SpoolTracker
-from orchestrator.tracking.tracker import MemoryTracker, NullTracker, Tracker
+from orchestrator.tracking.tracker import MemoryTracker, NullTracker, TrackedDataset, Tracker
 
 __all__ = [
+    "NOTE_TAG",
     "MemoryTracker",
     "MlflowSink",
     "NullTracker",
     "RunStatus",
     "Shipper",
     "SpoolTracker",
+    "TrackedDataset",
     "Tracker",
     "TrackingSettings",
     "artifact_root",
@@ -37,7 +40,11 @@ __all__ = [
     "resolve_uri",
     "tracking",
     "ui_command",
+    "without_passwords",
 ]
+
+DIED = "its command ended without a word: killed, or the machine was lost"
+LEFT = "the command ended before it did"
 
 
 class TrackingSettings(Frozen):
@@ -94,12 +101,22 @@ def tracking(
     """Open tracking for one command: yields the (picklable) tracker to hand out, ships meanwhile, drains at exit.
 
     The spool is `STORAGE_ROOT/spool`; what an earlier command could not send is sent too. The store may be unreachable.
+    Runs below the experiment's own that an earlier command left RUNNING (`kill -9`, a lost machine) are ended as KILLED
+    first, and those that this one leaves at its end; neither while another command of the experiment lives.
     """
     if settings.kind == "none":
         yield NullTracker()
         return
     uri = resolve_uri(settings, storage_root)
     spool_dir = Path(storage_root).resolve() / "spool"
-    sink = MlflowSink(uri, settings.experiment_name or experiment_name)
-    with Shipper(spool_dir, sink, destination=uri, drain_s=drain_s):
-        yield SpoolTracker(spool_dir)
+    sink = MlflowSink(uri, settings.experiment_name or experiment_name, root_identity(spool_dir))
+    tracker = SpoolTracker(spool_dir)
+    shipper = Shipper(spool_dir, sink, destination=without_passwords(uri), drain_s=drain_s)
+    with shipper, Presence(spool_dir, experiment_name) as presence:
+        if presence.is_alone():
+            tracker.end_stale(experiment_name, DIED)
+        try:
+            yield tracker
+        finally:
+            if presence.is_alone():
+                tracker.end_stale(experiment_name, LEFT)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
-EventKind = Literal["start", "metrics", "tags", "artifact", "end"]
+EventKind = Literal["start", "metrics", "tags", "dataset", "artifact", "end", "stale"]
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 Scalar = str | int | float | bool | None
+NOTE_TAG = "mlflow.note.content"  # shown as the run's description, in Markdown
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Event:
 
 
 def flat_scalars(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
-    """Nested mappings as dotted names; numbers stay numbers (also numpy's and torch's), anything else becomes text."""
+    """Nested mappings as dotted names; numbers stay numbers (also numpy's and torch's), a list of names reads
+    "a+b", anything else becomes text."""
     flat: dict[str, Scalar] = {}
     for name, value in values.items():
         key = f"{prefix}{name}"
@@ -61,6 +63,8 @@ def flat_scalars(values: Mapping[str, Any], prefix: str = "") -> dict[str, Scala
             flat.update(flat_scalars(value, f"{key}."))
         elif value is None or isinstance(value, str | bool | int | float):
             flat[key] = value
+        elif isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+            flat[key] = "+".join(value) or "none"
         elif callable(getattr(value, "item", None)) and getattr(value, "size", 1) in (1, ()):
             flat[key] = value.item()
         else:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.artifacts.storage import read_json
 from orchestrator.errors import ConfigError
-from orchestrator.tracking.mlflow_sink import RUN_KEY_TAG
-from orchestrator.tracking.mlflow_store import artifact_root, open_client, prepare
+from orchestrator.tracking.mlflow_runs import RUN_KEY_TAG
+from orchestrator.tracking.mlflow_sink import experiment_id
+from orchestrator.tracking.mlflow_store import open_client, prepare
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -76,7 +77,7 @@ def _log(client: "MlflowClient", uri: str, folder: Path, name: str, run_key: str
         if runs:
             context = mlflow.start_run(run_id=runs[0])
         else:
-            context = mlflow.start_run(experiment_id=_experiment(client, uri), run_name=name)
+            context = mlflow.start_run(experiment_id=experiment_id(client, uri, EXPERIMENT), run_name=name)
         with context as run, warnings.catch_warnings():
             # MLflow 3.17 would take the signature from type hints or an example, and warns although one is given
             warnings.simplefilter("ignore", UserWarning)
@@ -119,11 +120,3 @@ def _runs(client: "MlflowClient", run_key: str) -> list[str]:
     experiments = [one.experiment_id for one in client.search_experiments()]
     found = client.search_runs(experiments, filter_string=f"tags.`{RUN_KEY_TAG}` = '{run_key}'", max_results=1)
     return [run.info.run_id for run in found]
-
-
-def _experiment(client: "MlflowClient", uri: str) -> str:
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is not None:
-        return str(found.experiment_id)
-    root = artifact_root(uri)
-    return str(client.create_experiment(EXPERIMENT, artifact_location=None if root is None else str(root / EXPERIMENT)))

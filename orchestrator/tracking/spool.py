@@ -15,11 +15,12 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.tracking.events import Event, EventKind, RunStatus, flat_scalars
+from orchestrator.tracking.tracker import TrackedDataset
 
 COPY_BELOW_BYTES = 50 * 1024 * 1024  # artifacts smaller than this are copied, so that they cannot vanish before sending
 ARTIFACT_FOLDER = "artifacts"
@@ -73,6 +74,10 @@ class SpoolTracker:
         """Record tags of a run that was begun."""
         self._append("tags", run_key, {"tags": {name: str(value) for name, value in tags.items()}})
 
+    def log_dataset(self, run_key: str, dataset: TrackedDataset) -> None:
+        """Record what data a run reads."""
+        self._append("dataset", run_key, asdict(dataset))
+
     def log_artifact(self, run_key: str, path: Path, folder: str = "") -> None:
         """Record a file or folder; a copy of at most `COPY_BELOW_BYTES` is kept in the spool until it was sent."""
         source = Path(path).resolve()
@@ -82,6 +87,10 @@ class SpoolTracker:
     def end_run(self, run_key: str, status: RunStatus, stop_reason: str = "") -> None:
         """Record the terminal status."""
         self._append("end", run_key, {"status": status, "stop_reason": stop_reason})
+
+    def end_stale(self, run_key: str, reason: str) -> None:
+        """Record that whoever left runs below `run_key` open is gone; only for the one command that knows it."""
+        self._append("stale", run_key, {"reason": reason})
 
     def _keep_copy(self, source: Path) -> str | None:
         relative = f"{ARTIFACT_FOLDER}/{uuid.uuid4().hex}/{source.name}"

@@ -12,6 +12,24 @@ from typing import Any, Protocol, runtime_checkable
 from orchestrator.tracking.events import RunStatus, Scalar, flat_scalars
 
 
+@dataclass(frozen=True)
+class TrackedDataset:
+    """The data that a run was made from.
+
+    Attributes:
+        digest: fingerprint of its content; two runs compare only where it is equal.
+        source: where it lies, in words or as a path.
+        rows: counts, for example by split.
+        context: what it is used for.
+    """
+
+    name: str
+    digest: str
+    source: str = ""
+    rows: Mapping[str, int] = field(default_factory=dict)
+    context: str = "training"
+
+
 @runtime_checkable
 class Tracker(Protocol):
     """Where runs report; a run is named by a stable `run_key` such as "demo/sweep/text/trial/0003".
@@ -37,6 +55,9 @@ class Tracker(Protocol):
 
     def set_tags(self, run_key: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run that was begun; a tag that it has takes the new value."""
+
+    def log_dataset(self, run_key: str, dataset: TrackedDataset) -> None:
+        """Name the data that the run reads."""
 
     def log_artifact(self, run_key: str, path: Path, folder: str = "") -> None:
         """Attach a file or a folder, placed under `folder` of the run's artifacts."""
@@ -65,6 +86,9 @@ class NullTracker:
     def set_tags(self, run_key: str, tags: Mapping[str, str]) -> None:
         """Ignored."""
 
+    def log_dataset(self, run_key: str, dataset: TrackedDataset) -> None:
+        """Ignored."""
+
     def log_artifact(self, run_key: str, path: Path, folder: str = "") -> None:
         """Ignored."""
 
@@ -81,6 +105,7 @@ class RememberedRun:
     params: dict[str, Scalar] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    datasets: list[TrackedDataset] = field(default_factory=list)
     artifacts: list[tuple[Path, str]] = field(default_factory=list)
     status: str = "RUNNING"
     stop_reason: str = ""
@@ -118,6 +143,11 @@ class MemoryTracker:
     def set_tags(self, run_key: str, tags: Mapping[str, str]) -> None:
         """Remember them."""
         self._run(run_key).tags.update(tags)
+
+    def log_dataset(self, run_key: str, dataset: TrackedDataset) -> None:
+        """Remember it, once."""
+        if dataset not in self._run(run_key).datasets:
+            self._run(run_key).datasets.append(dataset)
 
     def log_artifact(self, run_key: str, path: Path, folder: str = "") -> None:
         """Remember the path."""

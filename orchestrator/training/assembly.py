@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator import distributed, vocabulary
-from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.errors import ConfigError
 from orchestrator.losses.context import LossContext
 from orchestrator.losses.objective import Objective
 from orchestrator.teachers.encoder import EMBEDDING
-from orchestrator.training.data import SplitData, TeacherData, load_split, load_teacher
+from orchestrator.training import warm
+from orchestrator.training.data import TeacherData
 from orchestrator.training.judge import Judge, supply_of
 from orchestrator.training.live_texts import attach, learnt_class_text
 from orchestrator.training.loaders import start_fork_server
@@ -49,6 +49,9 @@ class Assembled:
         judge: measures the student on the selection split; all workers call it together.
         dims: widths of the teacher's outputs (`TeacherData.dims`).
         learnt: gives the class texts that are learnt with the student, where they are.
+        teacher: all of the teacher's rows, of which the trainer has what is read.
+        reads: what losses and student read of a batch, by vocabulary name.
+        supplied: what a batch holds for them.
     """
 
     job: "TrainingJob"
@@ -56,6 +59,9 @@ class Assembled:
     judge: Judge
     dims: Mapping[str, int]
     learnt: Callable[[], Tensor] | None
+    teacher: TeacherData
+    reads: frozenset[str]
+    supplied: frozenset[str]
 
     def save_student(self, name: str) -> None:
         """Write the student as it is now into the run's folder."""
@@ -79,10 +85,10 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     device = device_of_worker()
     shards, hot_copies = Path(job.shards), Path(job.hot_copies) if job.hot_copies else None
     images, select = (
-        load_split(shards, split, job.loading.images) for split in (vocabulary.SPLIT_TRAIN, vocabulary.SPLIT_SELECT)
+        warm.split(shards, split, job.loading.images) for split in (vocabulary.SPLIT_TRAIN, vocabulary.SPLIT_SELECT)
     )
     counts = np.bincount(images.labels, minlength=job.num_classes)
-    teacher = load_teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
+    teacher = warm.teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
     dims = teacher.dims  # of all that there is, whatever part of it the losses read
     num_domains = 0 if teacher.domain_vectors is None else teacher.domain_vectors.shape[1]
     model = build_model(
@@ -98,20 +104,21 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     class_text: Any = teacher.constants(num_seen).get(vocabulary.CLASS_TEXT)
     if (learnt := learnt_class_text(model)) is not None:
         class_text = lambda: learnt()[:num_seen]  # noqa: E731
+    reads = _reads(model)
     trainer = Trainer(
-        model, job.training, images, _read_by(model, job, teacher, images), device=device,
+        model, job.training, images, read_of(job, teacher, reads), device=device,
         parallel=join(model, device) if parallel else None, image_size=job.image_size,
         num_classes=job.num_classes, num_seen_classes=job.num_seen_classes, loading=job.loading,
     )  # fmt: skip
-    supplied = set(trainer.make_batch(np.arange(min(2, len(images.labels))), Place(0, 0)))
+    supplied = frozenset(trainer.make_batch(np.arange(min(2, len(images.labels))), Place(0, 0)))
     check_inputs(model, supplied, with_views=bool(job.training.more_views))
-    embeddings = Embeddings(Path(job.embeddings), hot_copies)
+    embeddings = warm.embeddings(Path(job.embeddings), hot_copies)
     supply = supply_of(model.student, select, embeddings, vocabulary.SPLIT_SELECT, job.image_size, job.text_sources)
     seen = embeddings.get(f"images/{vocabulary.SPLIT_SELECT}/{EMBEDDING}")
-    of_select = seen.array if seen is not None and _reads(model) & IMAGE_TEACHER_INPUTS else None
+    of_select = seen.array if seen is not None and reads & IMAGE_TEACHER_INPUTS else None
     watched = watched_coherence(trainer.student, supply, of_select, job.watch.coherence_images)
     judge = Judge(trainer.student, supply, select.labels, counts, class_text, watched)
-    return Assembled(job, trainer, judge, dims, learnt)
+    return Assembled(job, trainer, judge, dims, learnt, teacher, reads, supplied)
 
 
 def _reads(model: DistillationModel) -> frozenset[str]:
@@ -119,24 +126,23 @@ def _reads(model: DistillationModel) -> frozenset[str]:
     return model.objective.required_inputs() | model.objective.optional_inputs() | set(model.student.reads)
 
 
-def _read_by(
-    model: DistillationModel, job: "TrainingJob", teacher: TeacherData, images: SplitData
-) -> TeacherData | None:
-    """The part of the teacher's rows that losses and student read; None: none.
+def read_of(job: "TrainingJob", teacher: TeacherData, reads: frozenset[str]) -> TeacherData | None:
+    """The part of the teacher's rows that is read under these names; None: none.
 
     Raises:
         ConfigError: the rows are of other views than this training draws.
     """
-    reads = _reads(model)
+    if not reads & TEACHER_INPUTS:
+        return None
     teacher = teacher.only(reads)
     if not reads & IMAGE_TEACHER_INPUTS:
         teacher = teacher.texts_only()
     elif job.live_teacher is not None:
-        live = job.live_teacher.open(Path(job.shards), job.training, job.image_size, images.keys)
+        live = warm.live(job.live_teacher, Path(job.shards), job.training, job.image_size)
         teacher = replace(teacher, live=live, hybrid=job.live_teacher.mode == "hybrid")
     if teacher.views is not None:
         _check_views(job, teacher.views)
-    return teacher if reads & TEACHER_INPUTS else None
+    return teacher
 
 
 def build_model(

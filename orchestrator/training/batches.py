@@ -47,8 +47,15 @@ class BatchMaker:
 
         Where a live teacher is to look at view 1, its pictures of it instead, as `PICTURES` (see `complete`).
         """
-        settings, num_kept = self.settings, self.teacher.num_views if self.teacher is not None else 0
-        view = view_id(place.pass_index, num_views=num_kept)
+        return self.with_teacher(self.of_images(rows, place), rows, place)
+
+    def view(self, place: Place) -> int:
+        """The id of the view that view 1 of a batch shows."""
+        return view_id(place.pass_index, num_views=self.teacher.num_views if self.teacher is not None else 0)
+
+    def of_images(self, rows: Indices, place: Place) -> dict[str, Any]:
+        """The part of the batch that no teacher has to do with, and that is not yet mixed."""
+        settings, view = self.settings, self.view(place)
         in_order, back = np.unique(rows, return_inverse=True)  # memory-mapped reads in file order, then the drawn order
         pixels = self.images.pixels[in_order][back]
         keys = self.images.keys[rows]
@@ -65,6 +72,11 @@ class BatchMaker:
             views = [draw(recipe, view_id(place.pass_index, slot=slot)) for slot, recipe in slots]
             batch[MORE_VIEWS] = torch.stack(views, dim=1)
         batch[vocabulary.IMAGE_ROW] = torch.from_numpy(np.ascontiguousarray(rows))
+        return batch
+
+    def with_teacher(self, images: dict[str, Any], rows: Indices, place: Place) -> dict[str, Any]:
+        """The batch of what `of_images` gave, which stays as it was."""
+        settings, view, batch = self.settings, self.view(place), dict(images)
         if self.teacher is not None:
             batch |= self.teacher.inputs(rows, view, data_seed=settings.data_seed, pass_index=place.pass_index)
         if self.teacher is not None and self.teacher.looks_at(view):
@@ -90,3 +102,24 @@ class BatchMaker:
         assert self.teacher.live is not None
         of_teacher = self.teacher.of_outputs(self.teacher.live.encode(batch[PICTURES]))
         return {**{name: value for name, value in batch.items() if name != PICTURES}, **of_teacher}
+
+
+@dataclass(frozen=True)
+class SharedMaker:
+    """Makes the batches of several trainings at once: the same images, read and drawn once, and what is said of them.
+
+    Attributes:
+        makers: of the same images, views and order, with different teachers.
+    """
+
+    makers: tuple[BatchMaker, ...]
+
+    def __call__(self, rows: Indices, place: Place) -> "SharedBatch":
+        """See the class."""
+        images = self.makers[0].of_images(rows, place)
+        batches = (maker.with_teacher(images, rows, place) for maker in self.makers)
+        parts = [{name: of for name, of in batch.items() if images.get(name) is not of} for batch in batches]
+        return images, parts
+
+
+SharedBatch = tuple[dict[str, Any], list[dict[str, Any]]]  # what all have, and what each maker's has besides

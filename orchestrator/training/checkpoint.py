@@ -99,6 +99,23 @@ class Checkpoints:
         if writes and (found is None or found["fingerprint"] != self.identity):
             self._write_json(RUN, {"fingerprint": self.identity, "content": self._content})
 
+    def discard(self) -> None:
+        """Remove every checkpoint, and then whose they were."""
+        self.wait()
+        names = self.folder.names()
+        self.folder.delete_all([name for name in names if name in (LATEST, BEST) or name.startswith("step-")])
+        self.folder.delete_all([name for name in names if name == RUN])
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the folder is this very run's."""
+        found = self._json(RUN)
+        return found is not None and found["fingerprint"] == self.identity
+
+    def path(self, step: int) -> str:
+        """Where the state of a step is kept."""
+        return self.folder.child(f"step-{step:09d}.pt").uri
+
     def save(self, step: int, state: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
         """Keep the state of `step`, which may change as soon as this returns.
 
@@ -199,3 +216,24 @@ class Checkpoints:
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         self.folder.write(name, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state in one checkpoint, whatever run it is of.
+
+    Args:
+        path: of its file, `step-*.pt`, whose header lies beside it.
+
+    Raises:
+        ArtifactError: it is not there, or damaged.
+    """
+    try:
+        data, header = path.read_bytes(), json.loads(path.with_suffix(".json").read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError):
+        data, header = b"", {}
+    if digest_bytes(data) != header.get("checksum"):
+        raise ArtifactError(
+            f"{path} is no sound checkpoint", expected="a file step-NUMBER.pt with its step-NUMBER.json beside it"
+        )
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state

@@ -8,29 +8,27 @@ need be kept for a resume. Reads and writes nothing itself. Knows nothing of mod
 import multiprocessing
 import os
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from orchestrator.errors import DataError, OrchestratorError
 from orchestrator.training import mapped_arrays as mapped_arrays  # arrays then travel by the names of their files
-from orchestrator.training.batches import BatchMaker
 from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.order import Indices, Place
 
-Batch = dict[str, Tensor]
+Batch = TypeVar("Batch")  # of one training, or of several that share a stream
 Share = Iterable[tuple[Place, Indices]]
 
 
-class _Batches(Dataset[Batch | OrchestratorError]):
+class _Batches(Dataset[Batch | OrchestratorError], Generic[Batch]):
     """Place and rows -> their batch; an error of the user's is given back, because raising it would lose its words."""
 
-    def __init__(self, make: BatchMaker) -> None:
+    def __init__(self, make: Callable[[Indices, Place], Batch]) -> None:
         self._make = make
 
     def __getitem__(self, at: tuple[Place, Indices]) -> Batch | OrchestratorError:
@@ -54,13 +52,14 @@ class _Told:
 
 
 def batches_of(
-    share: Share, make: BatchMaker, settings: InputSettings, *, pin: bool = False
+    share: Share, make: Callable[[Indices, Place], Batch], settings: InputSettings, *, pin: bool = False
 ) -> Generator[tuple[Place, Indices, Batch], None, None]:
     """The batches of these places and rows, in their order, on the CPU; made ahead by `num_loaders` processes.
 
     The processes end with the iterator, and with this process however it ends. The share is read ahead too.
 
     Args:
+        make: a `BatchMaker`, or a `SharedMaker`.
         pin: put the batches into page-locked memory, from which a GPU copies on its own.
 
     Raises:
@@ -133,7 +132,7 @@ def start_fork_server(settings: InputSettings) -> None:
 
 def _fork_server() -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["orchestrator.training.loaders"])
+    context.set_forkserver_preload(["orchestrator.training.loaders", "orchestrator.training.batches"])
     return context
 
 

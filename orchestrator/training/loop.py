@@ -6,7 +6,7 @@ iterate. Reads and writes nothing; knows nothing of files, drivers or tracking.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,6 +32,8 @@ from orchestrator.training.model import DistillationModel
 from orchestrator.training.optimizer import build_optimizer, set_rates
 from orchestrator.training.precision import AUTOCAST_DTYPE, Stepper
 from orchestrator.training.settings import TrainingSettings
+
+Made = tuple[order.Place, order.Indices, dict[str, Tensor]]  # a batch on the CPU, its rows, and where it stands
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Trainer:
     ) -> None:
         self.model, self.settings, self.images = model, settings, images
         self.device, self._parallel, self._forward = device, parallel, parallel or model
-        self._loading = loading or InputSettings()
+        self.loading = loading or InputSettings()
         self.batch_maker = BatchMaker(
             images, teacher, settings, num_classes or int(images.labels.max()) + 1, image_size
         )
@@ -214,22 +216,14 @@ class Trainer:
             after_step: called after each optimiser step; within an epoch `state` can then be kept and gone on from.
         """
         pin = self.device.type == "cuda"
-        with closing(batches_of(self._shares(), self.batch_maker, self._loading, pin=pin)) as made:
+        rank, num_workers = distributed.rank(), distributed.world_size()
+        shares = self.order.from_step(self.step_index, self.settings.epochs, rank=rank, num_workers=num_workers)
+        with closing(batches_of(shares, self.batch_maker, self.loading, pin=pin)) as made:
             while self.step_index < self.num_steps:
-                yield self._epoch(made, after_step)
+                yield _end_of(self.epoch(made, after_step))
 
-    def _shares(self) -> Iterator[tuple[order.Place, order.Indices]]:
-        """This worker's share of every batch that is left, to the end of the training."""
-        epoch, first = divmod(self.step_index, self.batches_per_epoch)
-        for index in range(epoch, self.settings.epochs):
-            yield from self.order.batches(
-                index, first=first, rank=distributed.rank(), num_workers=distributed.world_size()
-            )
-            first = 0
-
-    def _epoch(
-        self, made: Iterator[tuple[order.Place, order.Indices, dict[str, Tensor]]], after_step: Callable[[], None]
-    ) -> Progress:
+    def epoch(self, made: Iterator[Made], after_step: Callable[[], None]) -> Generator[None, None, Progress]:
+        """Train to the end of the epoch under way, on the next of these batches each time it is advanced."""
         epoch, first = divmod(self.step_index, self.batches_per_epoch)
         self.model.train()
         if first == 0:
@@ -246,6 +240,7 @@ class Trainer:
             num_images += len(rows)
             if self._num_seen == 0:
                 after_step()
+            yield
         seconds = time.perf_counter() - started
         metrics = {f"train/{name}": float(value) / self._counted[name] for name, value in self._sums.items()}
         self._sums, self._counted = {}, Counter()
@@ -281,3 +276,25 @@ class Trainer:
         torch.set_rng_state(state["torch_rng"])
         if self.device.type == "cuda" and "cuda_rng" in state:  # drop path draws there
             torch.cuda.set_rng_state(state["cuda_rng"], self.device)
+
+    def take_over(self, state: dict[str, Any], *, num_epochs: int) -> None:
+        """Begin with weights, moments and epoch of a training of the same student with other settings; these hold.
+
+        Args:
+            num_epochs: that the other training had finished.
+        """
+        groups = self.optimizer.param_groups
+        own = [{name: value for name, value in group.items() if name != "params"} for group in groups]
+        self.load_state(state)
+        for group, settings in zip(self.optimizer.param_groups, own, strict=True):  # other ones than before
+            group.update(settings)
+        self.step_index, self._sums, self._counted = num_epochs * self.batches_per_epoch, {}, Counter()
+
+
+def _end_of(steps: Generator[None, None, Progress]) -> Progress:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            progress: Progress = end.value
+            return progress

@@ -84,6 +84,15 @@ class Order:
                     yield Place(pass_index, index, share), rows
             within = 0
 
+    def from_step(
+        self, step: int, num_epochs: int, *, rank: int = 0, num_workers: int = 1
+    ) -> Iterator[tuple[Place, Indices]]:
+        """The same of every batch from step `step` on, to the end of epoch number `num_epochs`."""
+        epoch, first = divmod(step, self.batches_per_epoch)
+        for index in range(epoch, num_epochs):
+            yield from self.batches(index, first=first, rank=rank, num_workers=num_workers)
+            first = 0
+
     def _cut(self, pass_index: int, first: int, share: int, num_shares: int) -> Iterator[Indices]:
         """One of the equal shares of the batches of one pass, from batch `first` on."""
         if isinstance(self.sampler, FewShotSampler):

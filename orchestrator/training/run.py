@@ -22,18 +22,19 @@ from orchestrator.tracking.tracker import NullTracker, Tracker
 from orchestrator.training.assembly import assemble
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.checkpoint_settings import CheckpointSettings
+from orchestrator.training.course import HISTORY as HISTORY  # what a run's folder holds is told here, beside its job
+from orchestrator.training.course import PROGRESS as PROGRESS
+from orchestrator.training.course import RESULT as RESULT
+from orchestrator.training.course import Course
 from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.live_teacher import LiveTeaching
 from orchestrator.training.live_texts import LiveTexts
 from orchestrator.training.loop import Progress
 from orchestrator.training.notice import Notice, undisturbed
-from orchestrator.training.saving import Saving
 from orchestrator.training.settings import TrainingSettings
-from orchestrator.training.student_file import STUDENT, is_student, student_name
-from orchestrator.training.watch import Alarms
 from orchestrator.training.watch_settings import WatchSettings
 
-HISTORY, RESULT, PROGRESS, ERROR = "history.json", "result.json", "progress.json", "error.json"
+ERROR = "error.json"
 
 
 class InFolder(Protocol):
@@ -96,8 +97,15 @@ class TrainingJob(Frozen):
         """Fingerprint of settings and parents."""
         return fingerprint(self.content())
 
-    def open_checkpoints(self) -> Checkpoints:
-        """The checkpoints of this run, which may go on from those of the shorter trainings that it extends."""
+    def open_checkpoints(self, start: Path | None = None) -> Checkpoints:
+        """The checkpoints of this run, which may go on from those of the shorter trainings that it extends.
+
+        Args:
+            start: a checkpoint of another run that this one begins with, so that its own are told from others.
+        """
+        if start is not None:
+            content, folder = {**self.content(), "start": str(start)}, str(Path(self.folder) / "checkpoints")
+            return Checkpoints(folder, content, settings=self.checkpointing)
         shorter = [self.model_copy(update={"training": one}).content() for one in self.training.shorter()]
         folder = checkpoint_folder(self.checkpointing, Path(self.folder), self.run_key)
         return Checkpoints(folder, self.content(), earlier=shorter, settings=self.checkpointing)
@@ -146,49 +154,14 @@ def train(job: TrainingJob, *, parallel: bool = False, notice: Notice = undistur
     Raises:
         Stopped: the notice said so; the state is in a checkpoint.
     """
-    made, folder, settings = assemble(job, parallel=parallel), Path(job.folder), job.training
-    trainer, leads, history = made.trainer, distributed.rank() == 0, list[dict[str, float]]()
-    tracker = job.tracker() if leads else NullTracker()
-    ends = {*settings.extended_from, settings.epochs}
-    with job.open_checkpoints() as checkpoints:
-        saving = Saving(checkpoints, trainer, notice, history)
-        saving.resume()
-        alarms = Alarms.after(history, job.watch.alarms, tracker, job.run_key)
-        if leads:
-            _remove_students_of_a_shorter_training(folder, settings)
-        if history and trainer.step_index >= trainer.num_steps:
-            told = {name: value for name, value in history[-1].items() if name != "epoch"}
-            yield Progress(settings.epochs, settings.epochs, trainer.step_index, told)
-        for progress in trainer.epochs(saving):
-            epoch, metrics = progress.epoch, dict(progress.metrics)
-            if epoch in ends or epoch % settings.evaluate_every_epochs == 0:
-                metrics |= made.judge()
-            history.append({"epoch": float(epoch), **metrics})
-            tracker.log_metrics(job.run_key, metrics, epoch)
-            alarms.look(history, epoch)
-            if leads and 0 < settings.epochs - epoch < settings.keep_last_epochs:
-                made.save_student(student_name(epoch))
-            saving.after_epoch(metrics, is_due=epoch in ends or epoch % settings.checkpoint_every_epochs == 0)
-            if leads:
-                told = {"num_epochs": settings.epochs, **metrics, **alarms.number()}
-                write_json(folder / PROGRESS, {"epoch": epoch, **told})
-            yield Progress(epoch, settings.epochs, progress.step, metrics)
-            saving.stop_if_told()
-        result = made.judge()
-        if leads:
-            made.save_student(STUDENT)
-            write_json(folder / HISTORY, history)
-            write_json(folder / RESULT, {"metrics": result, "epochs": settings.epochs})
-            tracker.log_metrics(job.run_key, result, settings.epochs)
+    with Course(assemble(job, parallel=parallel), job.open_checkpoints(), notice) as course:
+        if (told := course.resume()) is not None:
+            yield told
+        for progress in course.trainer.epochs(course.saving):
+            yield course.after_epoch(progress)
+            course.saving.stop_if_told()
+        course.finish()
     distributed.barrier()
-
-
-def _remove_students_of_a_shorter_training(folder: Path, settings: TrainingSettings) -> None:
-    """The students of its last epochs are not of the last epochs of the training that goes on from it."""
-    kept = {student_name(epoch) for epoch in range(settings.epochs - settings.keep_last_epochs + 1, settings.epochs)}
-    for path in folder.glob("*.safetensors"):
-        if is_student(path.name) and path.name not in kept:
-            path.unlink()
 
 
 def read_progress(job: InFolder) -> dict[str, Any]:

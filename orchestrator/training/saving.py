@@ -5,11 +5,12 @@ Writes through `Checkpoints`. Knows nothing of models, of epochs' metrics or of 
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from orchestrator import distributed
-from orchestrator.errors import Stopped
-from orchestrator.training.checkpoint import Checkpoints
+from orchestrator.errors import ConfigError, Stopped
+from orchestrator.training.checkpoint import Checkpoints, read_state
 from orchestrator.training.loop import Trainer
 from orchestrator.training.notice import Notice, Wish
 
@@ -26,6 +27,7 @@ class Saving:
     def __init__(self, checkpoints: Checkpoints, trainer: Trainer, notice: Notice, history: History) -> None:
         self._checkpoints, self._trainer, self._notice, self._history = checkpoints, trainer, notice, history
         self._saved_at, self._stops, self._is_due = time.monotonic(), False, False
+        self._saved_step = -1
 
     def resume(self) -> None:
         """Load the newest sound checkpoint, the same on all workers, into trainer and history.
@@ -41,6 +43,41 @@ class Saving:
             state = state or self._checkpoints.at(step)
             self._trainer.load_state(state)
             self._history[:] = state["history"]
+            self._saved_step = step
+
+    def begin_from(self, start: Path) -> None:
+        """Begin with the state of another training, `step-*.pt`, or go on from own checkpoints of a beginning there.
+
+        Checkpoints of other settings, or of another beginning, are removed from the run's folder.
+
+        Raises:
+            ArtifactError: there is no sound checkpoint at `start`.
+            ConfigError: it is of another student or optimiser.
+        """
+        if not self._checkpoints.is_own:
+            self._checkpoints.discard()
+        self.resume()
+        if self._saved_step >= 0:
+            return
+        state = read_state(start)
+        try:
+            self._trainer.take_over(state, num_epochs=len(state["history"]))
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"the training cannot begin from {start}: {str(error).splitlines()[0]}",
+                expected="a checkpoint of the same student, losses and optimiser, whatever their values",
+            ) from error
+        self._history[:] = state["history"]
+        self.keep()
+
+    def keep(self) -> Path:
+        """Write the state to its folder if it is not there yet, between two epochs; the file, which is then there."""
+        if self._saved_step != self._trainer.step_index:
+            self._save(
+                {name: value for name, value in self._history[-1].items() if name != "epoch"} if self._history else {}
+            )
+        self._checkpoints.wait()
+        return Path(self._checkpoints.path(self._trainer.step_index))
 
     def __call__(self) -> None:
         """After an optimiser step.
@@ -78,7 +115,7 @@ class Saving:
             raise Stopped(self._trainer.step_index)
 
     def _save(self, metrics: Mapping[str, float] | None) -> None:
-        self._saved_at, self._is_due = time.monotonic(), False
+        self._saved_at, self._is_due, self._saved_step = time.monotonic(), False, self._trainer.step_index
         if distributed.rank() == 0:
             state: dict[str, Any] = {**self._trainer.state(), "history": self._history}
             self._checkpoints.save(self._trainer.step_index, state, metrics)

@@ -7,7 +7,6 @@ FOLDERS = ("orchestrator", "jobs", "benchmarks", "tests")
 
 LONGER: dict[str, str] = {  # path from the project's root -> why it may be longer
     "tests/unit/reporting/test_report.py": "one realistic report is built once and every claim about the page reads it",
-    "tests/unit/tracking/test_mlflow.py": "one story: spools of many processes, killed shippers, one MLflow database",
 }
 
 

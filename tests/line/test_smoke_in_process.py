@@ -72,6 +72,15 @@ def test_mlflow_holds_the_run_its_arms_and_the_sweep_with_its_trials_as_children
         assert 0.3 <= float(params["losses.text.weight"]) <= 3.0
         assert 0.05 <= float(params["losses.text.temperature"]) <= 0.2
         assert int(params["adaptor.depth"]) in (0, 1, 2)
+        assert set(params) == {"losses.text.weight", "losses.text.temperature", "adaptor.depth"}, "what was swept alone"
+        tags = runs[key].data.tags
+        wanted = {"kind": "trial", "sweep": "smoke", "dataset": "shapes", "student": "tiny", "seed": "0"}
+        assert wanted.items() <= tags.items()
+        assert tags["outcome"] == "finished"
+        assert tags["method"] == "logit_adjusted_cross_entropy+text_contrastive+image_distillation"
+        assert runs[key].data.metrics["objective"] == runs[key].data.metrics["select/all"]
+    assert {run.inputs.dataset_inputs[0].dataset.name for run in found} == {"shapes"}
+    assert len({run.inputs.dataset_inputs[0].dataset.digest for run in found}) == 1
 
     def steps(key: str, metric: str) -> list[int]:
         history = client.get_metric_history(runs[key].info.run_id, metric)
@@ -83,6 +92,14 @@ def test_mlflow_holds_the_run_its_arms_and_the_sweep_with_its_trials_as_children
     assert all(steps("smoke/arm/baseline", metric) == [1, 2, 3] for metric in FEW_CLASSES)
     assert steps("smoke/arm/baseline", "report/all") == [3]
     assert not math.isnan(runs["smoke/sweep/smoke"].data.metrics["best_objective"])
+    kept = {artifact.path for artifact in client.list_artifacts(whole)}
+    assert kept >= {"experiment.yaml", "execution.yaml", "environment.json", "fingerprints.json", "report"}
+    best = runs["smoke/sweep/smoke"].data.tags["best_trial"]
+    link = (
+        f"[{best}](#/experiments/{experiment.experiment_id}/runs/{runs[f'smoke/sweep/smoke/trial/{best}'].info.run_id})"
+    )
+    assert link in runs["smoke/sweep/smoke"].data.tags["mlflow.note.content"]
+    assert f"runs/{sweep})" in runs["smoke"].data.tags["mlflow.note.content"]
     names = {artifact.path for artifact in client.list_artifacts(whole, "report")}
     assert names == {"report/report.html", "report/report.md", "report/report.json"}
 

@@ -95,8 +95,8 @@ def test_a_plan_that_can_never_be_placed_is_refused_with_the_arithmetic(
     job = smoke_line.job(tmp_path / "job")
     with pytest.raises(ConfigError, match="training on 3 workers needs 3 CPUs"):
         executor.train(job, WorkerSettings(num_workers=3), nothing)
-    with pytest.raises(ConfigError, match="4 trials at a time needs 4 CPUs"):
-        executor.train_many([job], TrialSettings(max_concurrent=4), nothing, nothing)
+    with pytest.raises(ConfigError, match="4 trial workers needs 4 CPUs"):
+        executor.train_many([job], TrialSettings(num_workers=4), nothing, nothing)
     odd = smoke_line.job(tmp_path / "odd", {"training.batch_size": 15})
     with pytest.raises(ConfigError, match="batch_size 15 on 2 workers"):
         executor.train(odd, WorkerSettings(num_workers=2), nothing)
@@ -167,7 +167,7 @@ def test_students_trained_side_by_side_are_those_trained_in_process_and_an_error
     shutil.copytree(smoke_line.plans["embed"].folder, tmp_path / "embeddings")
     drop_arrays(tmp_path / "embeddings", "images/")
     done: dict[int, str] = {}
-    executor.train_many(jobs, TrialSettings(max_concurrent=2), nothing, done.__setitem__)
+    executor.train_many(jobs, TrialSettings(num_workers=2), nothing, done.__setitem__)
     assert (done[0], done[2]) == ("", "")
     assert "image_distillation has a feature term" in done[1]
     alone = smoke_line.job(tmp_path / "alone", {"training.init_seed": 2})
@@ -238,7 +238,7 @@ def test_a_sweep_with_tpe_and_asha_ends_and_gives_everything_back(
     template = smoke_line.job(tmp_path / "sweep")
     job = SweepJob("smoke/sweep/test", tmp_path / "sweep", space, smoke_line.context.experiment, template)
     told: list[TrialResult] = []
-    results = executor.sweep(job, TrialSettings(max_concurrent=2), told.append)
+    results = executor.sweep(job, TrialSettings(num_workers=2), told.append)
 
     assert [result.number for result in results] == [0, 1, 2, 3]
     assert {result.status for result in results} <= {"finished", "stopped"}
@@ -257,7 +257,7 @@ def test_a_sweep_with_tpe_and_asha_ends_and_gives_everything_back(
         lambda: our_ray_workers("_run_trial") + our_ray_workers("ImplicitFunc") + our_ray_workers("trial_0") == []
     )
 
-    again = executor.sweep(job, TrialSettings(max_concurrent=2), nothing)  # the same command, resumed at its end
+    again = executor.sweep(job, TrialSettings(num_workers=2), nothing)  # the same command, resumed at its end
     assert [(result.number, result.values, result.status, result.epochs) for result in again] == [
         (result.number, result.values, result.status, result.epochs) for result in results
     ]

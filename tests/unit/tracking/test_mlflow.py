@@ -18,52 +18,14 @@ from orchestrator.tracking import (
     Shipper,
     SpoolTracker,
     TrackingSettings,
-    prepare,
     resolve_uri,
     tracking,
     ui_command,
 )
 from orchestrator.tracking.mlflow_store import open_client
+from tests.mlflow_stores import Store
 
 SWEEP, TRIAL = "demo/sweep/text", "demo/sweep/text/trial/0003"
-
-
-class Store:
-    """One MLflow store in its folder, with what the tests ask of it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.uri = f"sqlite:///{folder / 'mlflow.db'}"
-        self.spool_dir = folder / "spool"
-
-    def shipper(self, experiment: str) -> Shipper:
-        return Shipper(self.spool_dir, MlflowSink(self.uri, experiment), period_s=0.05)
-
-    def runs(self, experiment: str) -> dict:
-        client = open_client(self.uri)
-        found = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
-        keys = [run.data.tags["orchestrator.run_key"] for run in found]
-        assert len(keys) == len(set(keys)), "one MLflow run per key"
-        return dict(zip(keys, found, strict=True))
-
-    def history(self, run, metric: str) -> list[tuple[int, float]]:
-        rows = open_client(self.uri).get_metric_history(run.info.run_id, metric)
-        return sorted((row.step, row.value) for row in rows)
-
-
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One migrated database for all tests (the migration takes seconds); each test uses an experiment of its own."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    prepare(f"sqlite:///{folder / 'mlflow.db'}")
-    return folder
-
-
-@pytest.fixture
-def store(database: Path, tmp_path: Path) -> Store:
-    """The shared database with a spool of the test's own."""
-    made = Store(database)
-    made.spool_dir = tmp_path / "spool"
-    return made
 
 
 def _run_trial(tracker: SpoolTracker, epochs: range, key: str = TRIAL, parent: str = SWEEP) -> None:

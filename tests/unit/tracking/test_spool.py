@@ -117,8 +117,10 @@ def test_a_spool_that_cannot_be_written_does_not_stop_training(tmp_path: Path) -
 
 
 def test_numbers_of_numpy_stay_numbers_in_flat_parameters() -> None:
-    flat = flat_scalars({"a": np.float64(0.5), "b": {"c": np.int64(3), "d": None}, "e": [1, 2], "f": True})
-    assert flat == {"a": 0.5, "b.c": 3, "b.d": None, "e": "[1, 2]", "f": True}
+    flat = flat_scalars(
+        {"a": np.float64(0.5), "b": {"c": np.int64(3), "d": None}, "e": [1, 2], "f": True, "g": ("x", "y")}
+    )
+    assert flat == {"a": 0.5, "b.c": 3, "b.d": None, "e": "[1, 2]", "f": True, "g": "x+y"}
 
 
 def test_events_of_several_processes_are_merged_by_their_time(tmp_path: Path) -> None:

@@ -1,0 +1,127 @@
+"""Trainings that share a process and a stream of batches end as each of them does alone."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import ConfigError, Stopped
+from orchestrator.training.checkpoint import read_state
+from orchestrator.training.notice import Wish
+from orchestrator.training.pack import Pack, Told
+from orchestrator.training.run import TrainingJob
+from tests.smoke_line import SmokeLine
+from tests.unit.training.test_resume import assert_same, outcome, run
+
+MEMBERS: dict[str, dict[str, Any]] = {
+    "weights": {"losses.text.weight": 0.3, "training.optimizer.learning_rate": 1e-3, "adaptor.depth": 2},
+    "drop-path": {
+        "student": {"kind": "timm", "name": "test_vit", "image_size": 32, "drop_path": 0.5},
+        "training.init_seed": 3, "training.ema": {"decay": 0.9}, "losses.image": None,
+    },
+    "queue": {"losses.views": {"kind": "paco", "queue_size": 64, "head_dim": 8}, "text_sources": ["truth"]},
+}  # fmt: skip
+ALL: dict[str, Any] = {
+    "training.epochs": 3, "training.more_views": [{"recipe": "sim"}], "training.accumulation_steps": 2
+}  # fmt: skip
+
+
+def jobs(line: SmokeLine, folder: Path) -> list[TrainingJob]:
+    return [line.job(folder / name, {**ALL, **overrides}) for name, overrides in MEMBERS.items()]
+
+
+def run_all(pack: Pack) -> list[Told]:
+    told: list[Told] = []
+    while pack.run_keys:
+        told += pack.step_epoch()
+    return told
+
+
+def test_packed_trainings_end_in_the_same_bits_as_alone(smoke_line: SmokeLine, tmp_path: Path) -> None:
+    alone, packed = jobs(smoke_line, tmp_path / "alone"), jobs(smoke_line, tmp_path / "packed")
+    with Pack() as pack:
+        for job in packed:
+            pack.join(job)
+        told = run_all(pack)
+    assert [one.progress.epoch for one in told if one.progress] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert [one.finished for one in told] == [False] * 6 + [True] * 3
+    for job in alone:
+        run(job)
+    for one, other in zip(alone, packed, strict=True):
+        assert_same(one, other)
+
+
+def test_one_that_fails_and_one_that_is_stopped_leave_the_others_as_they_were(
+    smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    stays, late, stopped = (smoke_line.job(tmp_path / name) for name in ("stays", "late", "stopped"))
+    diverges = smoke_line.job(tmp_path / "diverges", {"training.optimizer.learning_rate": 1e30})
+    refused = smoke_line.job(tmp_path / "refused", {"training.sampler": {"kind": "few_shot"}})
+    alone = smoke_line.job(tmp_path / "alone")
+    run(alone)
+    with Pack() as pack:
+        for job in (stays, diverges, stopped):
+            pack.join(job)
+        with pytest.raises(ConfigError, match="few_shot"):
+            pack.join(refused)
+        first = {one.run_key: one for one in pack.step_epoch()}
+        assert "the loss is nan at step" in first[diverges.run_key].error
+        assert first[diverges.run_key].progress is None
+        pack.leave(stopped.run_key)
+        pack.join(late)
+        caught_up = pack.step_epoch()
+        assert [(one.run_key, one.progress and one.progress.epoch) for one in caught_up] == [(late.run_key, 1)]
+        told = run_all(pack)
+        assert [one.run_key for one in told] == [stays.run_key, late.run_key] * 2
+        pack.join(stopped)
+        assert [one.progress and one.progress.epoch for one in run_all(pack)] == [2, 3]
+        pack.join(stays)  # it had ended: its last epoch is told again
+        assert [(one.progress and one.progress.epoch, one.finished) for one in pack.step_epoch()] == [(3, True)]
+    for job in (stays, late, stopped):
+        assert_same(alone, job)
+
+
+def test_a_training_begins_with_the_checkpoint_of_another_and_its_own_settings_hold(
+    smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    better, worse, alone = (smoke_line.job(tmp_path / name) for name in ("better", "worse", "alone"))
+    changed = smoke_line.job(tmp_path / "worse", {"training.optimizer.learning_rate": 1e-3, "losses.text.weight": 2.0})
+    run(alone)
+    with Pack() as pack:
+        pack.join(better)
+        pack.join(worse)
+        pack.step_epoch()
+        start = pack.keep(better.run_key)
+        pack.leave(worse.run_key)
+        pack.join(changed, start)
+        told = pack.step_epoch()
+        assert [(one.run_key, one.progress and one.progress.epoch) for one in told] == [
+            (better.run_key, 2), (changed.run_key, 2),
+        ]  # fmt: skip
+        state = read_state(pack.keep(changed.run_key))
+        assert 0 < state["optimizer"]["param_groups"][0]["lr"] < 1e-3
+        assert [row["epoch"] for row in state["history"]] == [1, 2]
+        start.unlink()
+        pack.leave(changed.run_key)
+        pack.join(changed, start)  # its own checkpoints go on
+        run_all(pack)
+    assert_same(alone, better)
+    assert outcome(changed)[0] != outcome(alone)[0]
+
+
+def test_a_pack_that_is_told_to_stop_goes_on_in_the_same_bits(smoke_line: SmokeLine, tmp_path: Path) -> None:
+    alone, packed = jobs(smoke_line, tmp_path / "alone"), jobs(smoke_line, tmp_path / "packed")
+    asked = itertools.count()
+    with Pack(lambda: Wish.STOP if next(asked) == 5 else Wish.GO_ON) as pack:
+        for job in packed:
+            pack.join(job)
+        with pytest.raises(Stopped):
+            run_all(pack)
+    with Pack() as pack:
+        for job in packed:
+            pack.join(job)
+        run_all(pack)
+    for one, other in zip(alone, packed, strict=True):
+        run(one)
+        assert_same(one, other)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from orchestrator.training.batches import BatchMaker
 from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.gradients import gradient_report
 from orchestrator.training.input_settings import InputSettings
-from orchestrator.training.loaders import batches_of
+from orchestrator.training.loaders import Share, batches_of
 from orchestrator.training.memory import is_out_of_memory, num_images_that_fit, out_of_memory
 from orchestrator.training.mixing import check_mixing
 from orchestrator.training.model import DistillationModel
@@ -34,6 +34,15 @@ from orchestrator.training.precision import AUTOCAST_DTYPE, Stepper
 from orchestrator.training.settings import TrainingSettings
 
 Made = tuple[order.Place, order.Indices, dict[str, Tensor]]  # a batch on the CPU, its rows, and where it stands
+
+
+class MakeBatches(Protocol):
+    """What makes the batches of a training ahead of its steps: `batches_of`, or an engine's own way."""
+
+    def __call__(
+        self, share: Share, make: BatchMaker, settings: InputSettings, *, pin: bool = False
+    ) -> Generator[Made, None, None]:
+        """The batches of these places and rows, in their order, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -209,16 +218,19 @@ class Trainer:
         ema = self.settings.ema
         return self.average.student if self.average is not None and ema and ema.is_the_student else self.model.student
 
-    def epochs(self, after_step: Callable[[], None] = lambda: None) -> Iterator[Progress]:
+    def epochs(
+        self, after_step: Callable[[], None] = lambda: None, make_batches: MakeBatches = batches_of
+    ) -> Iterator[Progress]:
         """Train from where the state stands to the last epoch, yielding after each.
 
         Args:
             after_step: called after each optimiser step; within an epoch `state` can then be kept and gone on from.
+            make_batches: makes the batches ahead of the steps.
         """
         pin = self.device.type == "cuda"
         rank, num_workers = distributed.rank(), distributed.world_size()
         shares = self.order.from_step(self.step_index, self.settings.epochs, rank=rank, num_workers=num_workers)
-        with closing(batches_of(shares, self.batch_maker, self.loading, pin=pin)) as made:
+        with closing(make_batches(shares, self.batch_maker, self.loading, pin=pin)) as made:
             while self.step_index < self.num_steps:
                 yield _end_of(self.epoch(made, after_step))
 

@@ -29,7 +29,8 @@ from orchestrator.training.course import Course
 from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.live_teacher import LiveTeaching
 from orchestrator.training.live_texts import LiveTexts
-from orchestrator.training.loop import Progress
+from orchestrator.training.loaders import batches_of
+from orchestrator.training.loop import MakeBatches, Progress
 from orchestrator.training.notice import Notice, undisturbed
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.watch_settings import WatchSettings
@@ -141,7 +142,9 @@ def train_settings(
     }
 
 
-def train(job: TrainingJob, *, parallel: bool = False, notice: Notice = undisturbed) -> Iterator[Progress]:
+def train(
+    job: TrainingJob, *, parallel: bool = False, notice: Notice = undisturbed, make_batches: MakeBatches = batches_of
+) -> Iterator[Progress]:
     """Train to the end, resuming from the newest checkpoint; yields after each epoch.
 
     Resumed after its last epoch it yields that epoch again: a driver killed in between has not heard of it.
@@ -150,6 +153,7 @@ def train(job: TrainingJob, *, parallel: bool = False, notice: Notice = undistur
         job: what to train.
         parallel: this process is one of several in a torch process group: wrap the model in DDP.
         notice: asked after each step whether the process will soon be taken away.
+        make_batches: makes the batches ahead of the steps.
 
     Raises:
         Stopped: the notice said so; the state is in a checkpoint.
@@ -157,7 +161,7 @@ def train(job: TrainingJob, *, parallel: bool = False, notice: Notice = undistur
     with Course(assemble(job, parallel=parallel), job.open_checkpoints(), notice) as course:
         if (told := course.resume()) is not None:
             yield told
-        for progress in course.trainer.epochs(course.saving):
+        for progress in course.trainer.epochs(course.saving, make_batches):
             yield course.after_epoch(progress)
             course.saving.stop_if_told()
         course.finish()

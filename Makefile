@@ -1,7 +1,7 @@
 # Every command of the project. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test teachers teachers-extra evidence tiny-imagenet photos bench parity chaos chaos-captioning chaos-training clean
+.PHONY: help setup demo lint audit test teachers teachers-extra evidence tiny-imagenet photos bench parity chaos chaos-captioning chaos-training clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -23,11 +23,23 @@ setup: .venv/.stamp ## make .venv from pyproject.toml and constraints.txt (insta
 demo: setup ## the whole line on the embedded world: captions, sweep, student, MLflow, report
 	$(BIN)/orchestrator run jobs/experiments/demo.yaml --execution jobs/executions/laptop.yaml
 
-lint: setup ## style, format, types, layers
+lint: setup ## style, format, types, layers, secrets
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then git ls-files -z | grep -zvE '/weights/|^tests/golden/' \
+		| xargs -0 $(BIN)/detect-secrets-hook --disable-plugin HexHighEntropyString \
+		--disable-plugin Base64HighEntropyString --exclude-lines 'api_key_(env|file)|^def test_'; \
+	else echo "not a git checkout: no scan for secrets"; fi
+
+audit: setup ## known holes of the pinned packages (needs network to an advisory service, so no part of CI)
+	@found=$$(mktemp -u); $(BIN)/pip-audit --progress-spinner off --no-deps --disable-pip -r constraints.txt \
+		--output "$$found" 2> "$$found.log"; code=$$?; cat "$$found.log"; touch "$$found"; grep -v 'not be audited' "$$found"; \
+	pins=$$(grep -c == constraints.txt); skipped=$$(grep -c 'not be audited' "$$found"); \
+	if ! test -s "$$found" && grep -qv 'No known' "$$found.log"; then skipped=$$pins; fi; \
+	rm -f "$$found" "$$found.log"; echo "$$((pins - skipped)) of $$pins pinned packages were looked up"; \
+	if test $$pins = $$skipped; then echo "no advisory service knows them from here: NOTHING was audited"; exit 69; fi; exit $$code
 
 test: setup lint ## set up, lint, every test, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadfile

@@ -6,27 +6,26 @@ stages work; what is heavy is imported only when a command runs.
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from orchestrator.cli_compare import add_compare_command
 from orchestrator.cli_convert import add_convert_command
+from orchestrator.cli_errors import tell_unforeseen, told_plainly
 from orchestrator.cli_export import add_export_commands
+from orchestrator.cli_help import GroupedCommands, help_of
+from orchestrator.cli_init import add_init_command
 from orchestrator.cli_jobs import add_job_commands
-
-if TYPE_CHECKING:
-    from orchestrator.config.execution import Execution
-    from orchestrator.executors.protocol import Executor
+from orchestrator.cli_look import add_look_commands
+from orchestrator.engine import open_executor
 
 DEFAULT_EXECUTION = Path("jobs/executions/laptop.yaml")
-EXIT_WRONG, EXIT_INTERRUPTED = 2, 130
 
 app = typer.Typer(
     name="orchestrator",
+    cls=GroupedCommands,
     help="From images to small students that know what a large vision-language model knows, compared in MLflow.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -47,34 +46,6 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print only the
 DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 
-@contextmanager
-def _told_plainly(debug: bool) -> Iterator[None]:
-    """Errors that the user can act on become a few lines and a true exit code."""
-    from orchestrator.errors import OrchestratorError, Stopped
-
-    try:
-        yield
-    except OrchestratorError as error:
-        if debug:
-            raise
-        typer.secho(f"error: {error}", err=True, fg=typer.colors.RED)
-        raise typer.Exit(EXIT_WRONG) from error
-    except (KeyboardInterrupt, Stopped) as stopped:
-        typer.secho(str(stopped) or "interrupted; the same command continues where this one stopped", err=True)
-        raise typer.Exit(int(getattr(stopped, "code", EXIT_INTERRUPTED))) from None
-
-
-def _open_executor(execution: "Execution") -> "Executor":
-    """The engine an execution asks for; Ray is imported only when it is the one."""
-    if execution.engine == "in_process":
-        from orchestrator.executors.in_process import InProcessExecutor
-
-        return InProcessExecutor()
-    from orchestrator.on_ray.executor import RayExecutor
-
-    return RayExecutor(execution)
-
-
 def _stage_command(stage: str, text: str) -> None:
     def command(
         experiment: ExperimentArgument,
@@ -87,11 +58,11 @@ def _stage_command(stage: str, text: str) -> None:
         quiet: QuietOption = False,
         debug: DebugOption = False,
     ) -> None:
-        with _told_plainly(debug):
+        with told_plainly(debug):
             from orchestrator.stages.command import Request, run_command
 
             request = Request(
-                experiment, overrides or [], execution, settings or [], _open_executor, dry_run,
+                experiment, overrides or [], execution, settings or [], open_executor, dry_run,
                 frozenset(rebuild or []), quiet, rehash,
             )  # fmt: skip
             run_command("report" if stage == "run" else stage, request)
@@ -126,10 +97,10 @@ def plan(
     debug: DebugOption = False,
 ) -> None:
     """Say what captions and embeddings will cost: a probe of a few micro-batches, whose rows are kept."""
-    with _told_plainly(debug):
+    with told_plainly(debug):
         from orchestrator.stages.command import Request, plan_command
 
-        plan_command(Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet))
+        plan_command(Request(experiment, overrides or [], execution, settings or [], open_executor, quiet=quiet))
 
 
 @app.command("write-jobs")
@@ -143,10 +114,10 @@ def write_jobs(
     debug: DebugOption = False,
 ) -> None:
     """Make what the arms' trainings read, and write each as a file for `torchrun -m jobs.train_worker ARM.json`."""
-    with _told_plainly(debug):
+    with told_plainly(debug):
         from orchestrator.stages.command import Request, write_jobs_command
 
-        request = Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet)
+        request = Request(experiment, overrides or [], execution, settings or [], open_executor, quiet=quiet)
         write_jobs_command(request, folder)
 
 
@@ -164,14 +135,14 @@ def evidence(
     debug: DebugOption = False,
 ) -> None:
     """Every arm on several paired seeds: differences to the baseline with 95 % intervals. Resumes cell by cell."""
-    with _told_plainly(debug):
+    with told_plainly(debug):
         from orchestrator.errors import ConfigError
         from orchestrator.stages.command import Request, evidence_command
 
         if not all(seed.strip().isdigit() for seed in seeds.split(",")):
             raise ConfigError(f"--seeds {seeds}", expected="whole numbers from 0, for example 0,1,2,3")
         request = Request(
-            experiment, overrides or [], execution, settings or [], _open_executor, dry_run,
+            experiment, overrides or [], execution, settings or [], open_executor, dry_run,
             frozenset(rebuild or []), quiet,
         )  # fmt: skip
         names = [name.strip() for name in arms.split(",") if name.strip()]
@@ -187,7 +158,7 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Prove that artifacts and stores are whole: checksums, row counts, no empties, no duplicates."""
-    with _told_plainly(debug=False):
+    with told_plainly(debug=False):
         from orchestrator.stages.verify import verify_folder
 
         problems, counts = verify_folder(folder, repair=repair)
@@ -210,7 +181,7 @@ def doctor(
     debug: DebugOption = False,
 ) -> None:
     """Look at what an execution needs: packages, storage, memory, GPUs, MLflow, Ray. Ends with 1 at a problem."""
-    with _told_plainly(debug):
+    with told_plainly(debug):
         from orchestrator.config.load import load_execution
         from orchestrator.stages.doctor import checks, examine
 
@@ -246,7 +217,7 @@ def store_ls(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per store")] = False,
 ) -> None:
     """Rows, refusals, size and what each store has cost."""
-    with _told_plainly(debug=False):
+    with told_plainly(debug=False):
         from orchestrator.stages.command import show_stores
 
         show_stores(folder, refused=refused, as_json=as_json)
@@ -259,7 +230,7 @@ def store_gc(
     dry_run: DryRunOption = False,
 ) -> None:
     """Compact stores wholly and clear what killed processes left; rows with a result are never removed."""
-    with _told_plainly(debug=False):
+    with told_plainly(debug=False):
         from orchestrator.stages.store import clean
         from orchestrator.stages.verify import some_stores
 
@@ -276,7 +247,7 @@ def store_export(
     columns: Annotated[str, typer.Option(help="comma-separated columns (default: all)")] = "",
 ) -> None:
     """Write a store's rows to a file, in the order of their keys."""
-    with _told_plainly(debug=False):
+    with told_plainly(debug=False):
         from orchestrator.stages.store import export
         from orchestrator.stages.verify import one_store
 
@@ -284,17 +255,32 @@ def store_export(
         typer.echo(f"{export(one_store(folder), target, names):,} rows to {target}")
 
 
-add_job_commands(app, _told_plainly)
-add_export_commands(app, _told_plainly, _open_executor)
-add_convert_command(app, _told_plainly)
-add_compare_command(app, _told_plainly)
+add_job_commands(app, told_plainly)
+add_export_commands(app, told_plainly, open_executor)
+add_convert_command(app, told_plainly)
+add_look_commands(app, told_plainly)
+add_init_command(app, told_plainly)
+add_compare_command(app, told_plainly)
 
 
 def main() -> None:
     """The console script."""
-    app()
+    if sys.argv[1:] in ([], ["--help"]):
+        typer.echo(help_of(app), nl=False)
+    else:
+        _called()
+
+
+def _called(**given: Any) -> None:
+    """Run the command line; what nobody foresaw is told in three lines, with --debug as it is."""
+    try:
+        app(**given)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        tell_unforeseen(error)
 
 
 def run_stage(stage: str) -> None:
     """`python -m jobs.STAGE ...`: the same command without its name."""
-    app(args=[stage, *sys.argv[1:]], prog_name=f"python -m jobs.{stage}")
+    _called(args=[stage, *sys.argv[1:]], prog_name=f"python -m jobs.{stage}")

@@ -1,13 +1,17 @@
 """Errors a user can cause, in one shape: what is wrong, what was expected, what to do.
 
-Holds the error classes. Knows nothing of who raises or prints them.
+Holds the error classes. Knows nothing of who raises or prints them. No message holds a secret that can be recognised:
+messages are printed, kept in tables and sent to trackers.
 """
+
+from orchestrator.secrecy import redacted
 
 
 class OrchestratorError(ValueError):
     """A mistake or condition the user can act on; the message has one to three lines."""
 
     def __init__(self, wrong: str, *, expected: str = "", remedy: str = "") -> None:
+        wrong, expected, remedy = redacted(wrong), redacted(expected), redacted(remedy)
         self.wrong, self.expected, self.remedy = wrong, expected, remedy
         lines = [wrong]
         if expected:

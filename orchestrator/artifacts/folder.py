@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 
 from orchestrator.artifacts.storage import TEMPORARY_SUFFIX, remove_leftovers, sync_folder, write_atomically
 from orchestrator.errors import ArtifactError, ConfigError
+from orchestrator.secrecy import is_secret_name
 
 _NATIVE = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
 _LOCAL = ("file", "local")
 _OBJECT_STORES = ("s3", "gcs", "abfs")  # show an object when it is complete, need no folders, and rename slowly
-_SECRET_WORDS = ("key", "secret", "token", "password", "credential", "signature")
 _ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 1 << 16, 16 << 20  # what is read at least, and lost to a damaged page
 _READING: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": True}
 _REQUESTS = 16  # at once, where each costs a round trip
@@ -52,8 +52,8 @@ class Folder:
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.uri)
-        words = [name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)] if parts.scheme else []
-        if (parts.scheme and parts.password) or any(secret in word for word in words for secret in _SECRET_WORDS):
+        names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)] if parts.scheme else []
+        if (parts.scheme and parts.password) or any(is_secret_name(name) or "key" in name.lower() for name in names):
             raise ConfigError(
                 f"{self}: the URI holds credentials",
                 expected="a URI that may be printed",

@@ -56,6 +56,12 @@ class SweepReference(Frozen):
 class Experiment(Frozen):
     """One experiment sheet, `jobs/experiments/*.yaml`.
 
+    `name` is its folder below the storage root; `description` stands in the report. `dataset` says where the images
+    are, `captioner` who describes them, `text_encoder` and `image_teacher` who embeds texts and images. `student` is
+    trained with `losses`, each under a name of your own, whose weighted sum is the objective; `adaptor` leads its
+    feature into the text space. `training` is optimiser, schedule, batches and views; `evaluation` what is measured at
+    the end. `sweep` searches settings for one arm first. `caption_splits` are the splits whose images are captioned;
+    `custom_prompts` are prompts of your own by name. `framing` is how an image becomes square.
     `prompts` names prompts or sets of them (G+T12); `texts` is the catalogue of text sources that are embedded, and
     `text_sources` names those the text loss reads (docs/texts.md). `class_text` is what stands for a class in the image
     teacher's logits; null takes the data set's description, else "a photo of a NAME.". `describer` writes descriptions

@@ -14,8 +14,12 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.config.execution import Execution
 from orchestrator.config.experiment import Experiment
 from orchestrator.errors import ConfigError
+from orchestrator.secrecy import redacted, secrets_in
 
 Settings = TypeVar("Settings", bound=BaseModel)
+MAX_NODES = (
+    100_000  # of one sheet; the largest of ours has some hundreds. Aliases of aliases make billions of few lines
+)
 
 
 class _OneKeyEach(yaml.SafeLoader):
@@ -25,6 +29,8 @@ class _OneKeyEach(yaml.SafeLoader):
         """The mapping of a node."""
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is no word", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} stands twice", key.start_mark)
             seen.add(key.value)
@@ -42,11 +48,31 @@ def read_yaml(path: Path) -> dict[str, Any]:
         near = difflib.get_close_matches(str(path), there, n=4) or there[:8]
         raise ConfigError(f"{path}: no such file", expected=", ".join(near) or "the path of a YAML file")
     try:
-        tree = _OneKeyEach(path.read_text()).get_single_data()
-    except yaml.YAMLError as error:
+        tree = _parsed(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not YAML: {error}", expected="YAML without tags") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds {type(tree).__name__}", expected="a mapping of settings")
+    return tree
+
+
+def _parsed(text: str) -> Any:
+    """What a YAML text says; YAMLError also for one that is made to exhaust stack or memory."""
+    try:
+        tree = _OneKeyEach(text).get_single_data()
+    except (RecursionError, ValueError) as error:  # nested too deeply; a number of too many digits, an impossible date
+        raise yaml.YAMLError(str(error)) from error
+    nodes, count = [iter([tree])], 0
+    while nodes:
+        for node in nodes[-1]:
+            count += 1
+            if count > MAX_NODES:
+                raise yaml.YAMLError(f"more than {MAX_NODES:,} values, aliases counted as often as they stand")
+            if isinstance(node, dict | list):
+                nodes.append(iter(node.values() if isinstance(node, dict) else node))
+                break
+        else:
+            nodes.pop()
     return tree
 
 
@@ -59,7 +85,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
             wrong.append(argument)
             continue
         try:
-            overrides[path.strip()] = yaml.safe_load(value) if value else ""
+            overrides[path.strip()] = _parsed(value) if value else ""
         except yaml.YAMLError as error:
             why = str(getattr(error, "problem", None) or error)
             raise ConfigError(f"override {argument}: no YAML ({why})", remedy="put texts into quotes") from error
@@ -90,12 +116,16 @@ def validate(kind: type[Settings], tree: Mapping[str, Any], source: str) -> Sett
     """The settings in `tree`.
 
     Raises:
-        ConfigError: all problems at once, one line each with its path and, for unknown names, the nearest known one.
+        ConfigError: all problems at once, one line each with its path and, for unknown names, the nearest known one;
+            a secret among the settings is one.
     """
+    problems = [f"{problem}" for problem in secrets_in(tree)]
     try:
-        return kind.model_validate(tree)
+        settings = kind.model_validate(tree)
     except ValidationError as error:
-        problems = [_explain(problem, tree, kind) for problem in error.errors(include_url=False)]
+        problems += [_explain(problem, tree, kind) for problem in error.errors(include_url=False)]
+    if not problems:
+        return settings
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     raise ConfigError(f"{source}: {count}\n" + "\n".join(f"  {problem}" for problem in problems))
 
@@ -109,7 +139,7 @@ def _explain(problem: Any, tree: Mapping[str, Any], kind: type[BaseModel]) -> st
         hint = f"; did you mean {near[0]}?" if near else (f"; known: {', '.join(known)}" if known else "")
         return f"{path}: unknown setting{hint}"
     given = problem.get("input")
-    shown = f" (given {given!r})" if isinstance(given, str | int | float | bool) else ""
+    shown = f" (given {redacted(repr(given))})" if isinstance(given, str | int | float | bool) else ""
     message = problem["msg"].removeprefix("Value error, ")
     return f"{path}: {message}{shown}"
 

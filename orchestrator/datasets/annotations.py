@@ -24,7 +24,7 @@ def read_annotations(
         raise DataError(f"{path} is not a file", expected=expected)
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number of many digits, too deep
         raise DataError(f"{path} is not JSON: {error}", expected=expected) from error
     if isinstance(tree, list) and bare is not None:
         tree = {bare: tree}

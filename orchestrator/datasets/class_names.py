@@ -5,6 +5,7 @@ Holds one reader. Reads that file; writes nothing. Knows nothing of images.
 
 from pathlib import Path
 
+from orchestrator.datasets.named_labels import number_in
 from orchestrator.datasets.text_files import read_lines
 from orchestrator.errors import DataError
 
@@ -38,9 +39,9 @@ def read_class_names(path: Path) -> list[tuple[int, str, str | None]]:
     problems = []
     for number, cells in enumerate(lines[header:], start=1 + header):
         row = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
-        label, name = row.get("label", ""), row.get("names", "").split(",")[0].strip()
-        if label.isdigit() and name and len(cells) == len(columns):
-            classes.append((int(label), name, row.get("description") or None))
+        label, name = number_in(row.get("label", "")), row.get("names", "").split(",")[0].strip()
+        if label is not None and name and len(cells) == len(columns):
+            classes.append((label, name, row.get("description") or None))
         else:
             problems.append(f"line {number}: {cells}")
     labels = sorted(label for label, _, _ in classes)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from orchestrator.datasets.draws import floor_of, ranked
+from orchestrator.datasets.paths import folder_lookup, leaves_root
 from orchestrator.datasets.source import DatasetSource, Listing
 from orchestrator.errors import DataError
 from orchestrator.vocabulary import SPLIT_REPORT, SPLIT_SELECT, SPLIT_TRAIN
@@ -25,7 +26,9 @@ class ImageFolderSettings(DatasetSource):
 
     Classes are the class folders of the training split in alphabetical order. Without `folders`, each class is split by
     itself: floor(n * report_fraction) images go to report, floor(n * select_fraction) to select, the rest to train,
-    chosen by `split_seed` and the image's id only. Image ids are paths relative to `root`.
+    chosen by `split_seed` and the image's id only. Image ids are paths relative to `root`. `empty_classes`: folders
+    without an image are an error, since they are most often a mistake, or are left out and told. Links below the root
+    must stay in it, but for `follow_links`.
     """
 
     kind: Literal["image_folder"] = "image_folder"
@@ -34,6 +37,8 @@ class ImageFolderSettings(DatasetSource):
     select_fraction: float = Field(default=0.0, ge=0, lt=1)
     report_fraction: float = Field(default=0.0, ge=0, lt=1)
     split_seed: int = 0
+    empty_classes: Literal["refuse", "leave_out"] = "refuse"
+    follow_links: bool = False
     extensions: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
     @field_validator("extensions")
@@ -66,34 +71,53 @@ class ImageFolderSettings(DatasetSource):
 
         root = Path(self.root).resolve()
         folders: dict[str, str] = {str(split): name for split, name in (self.folders or {}).items()} or {"": ""}
-        missing = [f"{root / folder} is not a folder" for folder in folders.values() if not (root / folder).is_dir()]
+        missing = [f"{name!r} leaves the root (absolute, or with ..)" for name in folders.values() if leaves_root(name)]
+        missing += [f"{root / folder} is not a folder" for folder in folders.values() if not (root / folder).is_dir()]
         raise_problems(missing, what="the image folders", remedy="set dataset.root and dataset.folders")
         train_folder = root / folders.get(SPLIT_TRAIN, "")
-        labels = {name: label for label, name in enumerate(_class_folders(train_folder))}
+        names, notes = _class_folders(train_folder), []
+        if self.empty_classes == "leave_out":
+            left_out = [name for name in names if not _images_below(train_folder / name, self.extensions)]
+            names = [name for name in names if name not in left_out]
+            notes = [f"{len(left_out)} folders of classes without an image are left out: {', '.join(left_out)}"]
+            notes = notes if left_out else []
+        labels = {name: label for label, name in enumerate(names)}
         if not labels:
             raise DataError(f"{train_folder} holds no folder", expected="one folder of images for each class")
         problems: list[str] = []
         entries: list[ImageEntry] = []
         for split, folder in folders.items():
             entries += self._entries_of_folder(root, split, folder, labels, problems)
-        raise_problems(problems, what="the image folders", remedy="remove the folder, or fill it with images")
-        return Listing(entries, [(label, name, None) for name, label in labels.items()])
+        raise_problems(
+            problems,
+            what="the image folders",
+            remedy="remove the folder, or fill it with images; empty_classes: leave_out leaves empty ones out; "
+            "follow_links: true follows links that you trust",
+        )
+        return Listing(entries, [(label, name, None) for name, label in labels.items()], tuple(notes))
 
     def _entries_of_folder(
         self, root: Path, split: str, folder: str, labels: dict[str, int], problems: list[str]
     ) -> "Iterator[ImageEntry]":
+        lookup = folder_lookup(root, follow_links=self.follow_links)
         for name in _class_folders(root / folder):
+            paths = _images_below(root / folder / name, self.extensions)
+            if not paths and self.empty_classes == "leave_out":
+                continue
             if name not in labels:
                 problems.append(f"{root / folder / name} is no class of the train split")
                 continue
-            paths = _images_below(root / folder / name, self.extensions)
             if not paths:
                 problems.append(f"{root / folder / name} holds no image ({', '.join(self.extensions)})")
             ids = {path.relative_to(root).as_posix(): path for path in paths}
             splits = dict.fromkeys(ids, split) if split else self._splits(list(ids))
             for image_id, path in ids.items():
-                size = path.stat().st_size if path.exists() else 0  # a dangling link goes to the quarantine
-                yield image_id, splits[image_id], labels[name], str(path), 0, size, None
+                try:
+                    found = lookup(image_id) or (str(path), 0, 0)  # a dangling link goes to the quarantine
+                except DataError as error:
+                    problems.append(error.wrong)
+                else:
+                    yield image_id, splits[image_id], labels[name], *found, None
 
     def _splits(self, image_ids: list[str]) -> dict[str, str]:
         """The split of each image of one class."""

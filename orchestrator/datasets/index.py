@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -56,6 +56,11 @@ QUARANTINE_SCHEMA = pa.schema(
 MAX_PIXELS = (
     89_478_485  # Pillow's own bound (a quarter of a gibibyte of RGB); above it Pillow warns, here it is an error
 )
+MAX_IMAGE_BYTES = 256 * 2**20  # of one encoded image; a sparse file can claim any size at no cost
+# What Pillow is asked to try, whatever a file's name says. Left out are formats that start other programs (EPS runs
+# Ghostscript) and rare ones, whose decoders few people look at. JPEG has MPO in it.
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+MAX_CLASSES = 1_000_000  # a label is an index: a large one in a list would ask for as many classes
 
 ImageEntry = tuple[
     str, str, int, str, int, int, str | None
@@ -99,12 +104,14 @@ def read_image_bytes(path: str, offset: int, size: int) -> bytes:
     """The `size` bytes at `offset` of the file, or the cell of a Parquet file (see parquet_cells.py).
 
     Raises:
-        DataError: the file is shorter than it was.
+        DataError: the file is shorter than it was; the image has more than MAX_IMAGE_BYTES.
         OSError: it cannot be read.
     """
     if path.startswith(PREFIX):
         return read_cell(path, offset)
-    with Path(path).open("rb") as file:
+    if not 0 <= size <= MAX_IMAGE_BYTES:
+        raise DataError(f"an image of {size:,} bytes is too large", expected=f"at most {MAX_IMAGE_BYTES:,} bytes")
+    with open(path, "rb", opener=_without_waiting) as file:
         file.seek(offset)
         data = file.read(size)
     if len(data) != size:
@@ -116,17 +123,23 @@ def read_image_bytes(path: str, offset: int, size: int) -> bytes:
     return data
 
 
+def _without_waiting(path: str, flags: int) -> int:
+    """Open for reading; a named pipe, which has no writer, must not stop us."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def decode_rgb(data: bytes) -> Image.Image:
     """An encoded image as an 8-bit RGB image, turned upright by its EXIF orientation.
 
     Transparency is composed on white; 16-bit grey is scaled to 8 bits (65535 becomes 255); of an animation the first
     frame is taken. Raises DataError, with the decoder's exception as its cause, for anything that is not wholly
-    decodable or has more than MAX_PIXELS pixels.
+    decodable, is of none of IMAGE_FORMATS, or has more than MAX_PIXELS pixels (told before one of them is decoded).
     """
+    _register_formats()
     if not data:
         raise DataError("the image has zero bytes", expected="an encoded image")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise _too_large(f"{image.width} x {image.height} pixels")
             image.load()
@@ -134,11 +147,17 @@ def decode_rgb(data: bytes) -> Image.Image:
     except DataError:
         raise
     except UnidentifiedImageError as error:  # its own message holds a memory address, which would differ in every run
-        raise DataError("not an image in a format known to Pillow") from error
+        raise DataError(f"not an image in a format that is read ({', '.join(IMAGE_FORMATS)})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(str(error)) from error
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, IndexError, ... on damaged files
         raise DataError(f"cannot be decoded: {type(error).__name__}: {error}") from error
+
+
+@cache
+def _register_formats() -> None:
+    """Pillow looks up the formats that it is given among those that it has loaded."""
+    Image.init()
 
 
 def _too_large(what: str) -> DataError:

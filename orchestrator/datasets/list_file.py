@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
+from orchestrator.datasets.named_labels import number_in
 from orchestrator.datasets.paths import Address, Lookup, folder_lookup, leaves_root
 from orchestrator.datasets.source import Listing, SelectFromTrain
 from orchestrator.datasets.text_files import read_lines
@@ -116,7 +117,7 @@ class ListFileSettings(SelectFromTrain):
     def listing(self, workdir: Path) -> Listing:
         """See `DatasetSource`. DataError lists the bad lines and missing files."""
         from orchestrator.datasets.class_names import read_class_names
-        from orchestrator.datasets.index import raise_problems
+        from orchestrator.datasets.index import MAX_CLASSES, raise_problems
 
         roots, lists, class_names = self._roots(), self._lists(), self._class_names()
         absent = [f"root {root} does not exist" for root in roots if not root.exists()]
@@ -130,6 +131,9 @@ class ListFileSettings(SelectFromTrain):
             classes = read_class_names(class_names)
         else:
             num_classes = 1 + max((label for _, _, label in listed[SPLIT_TRAIN]), default=-1)
+            if num_classes > MAX_CLASSES:
+                problems.append(f"{lists[SPLIT_TRAIN].name}: label {num_classes - 1:,} is above {MAX_CLASSES - 1:,}")
+                num_classes = 0
             classes = [(label, f"class {label}", None) for label in range(num_classes)]
         lookups = [_lookup(root, self.follow_links) for root in roots]
         entries = _entries(listed, lists, lookups, len(classes), problems)
@@ -147,13 +151,13 @@ def _parse(path: Path, problems: list[str]) -> list[tuple[int, str, int]]:
             continue
         cells = line.rsplit(maxsplit=1)
         where = f"{path.name} line {number}"
-        if len(cells) != 2 or not (cells[1].isascii() and cells[1].isdigit()):
+        if len(cells) != 2 or (label := number_in(cells[1])) is None:
             problems.append(f"{where}: {line!r} is not `relative/path label` with a label from 0")
             continue
         if leaves_root(name := cells[0].strip()):
             problems.append(f"{where}: {cells[0]!r} leaves the root (absolute, or with ..)")
             continue
-        rows.append((number, str(PurePosixPath(name)), int(cells[1])))
+        rows.append((number, str(PurePosixPath(name)), label))
     return rows
 
 

@@ -1,6 +1,6 @@
 """Labels as files give them, numbers or names, and the classes that they make.
 
-Holds one function. Reads a class-names file where there is one; writes nothing. Knows nothing of images.
+Holds two functions. Reads a class-names file where there is one; writes nothing. Knows nothing of images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from orchestrator.datasets.index import ClassEntry
 
 Label = int | str
+MAX_DIGITS = 9
+
+
+def number_in(text: str) -> int | None:
+    """The number that a text of digits is; None for other texts and for more digits than any label has."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else None
 
 
 def classes_of(
@@ -29,6 +35,7 @@ def classes_of(
         problems: is added what is wrong.
     """
     from orchestrator.datasets.class_names import read_class_names
+    from orchestrator.datasets.index import MAX_CLASSES
 
     named = any(isinstance(label, str) for found in labels.values() for label in found)
     train = labels.get(SPLIT_TRAIN, ())
@@ -41,6 +48,9 @@ def classes_of(
         classes = [(number, name, None) for number, name in enumerate(sorted({str(label) for label in train}))]
     else:
         count = 1 + max((int(label) for label in train), default=-1)
+        if count > MAX_CLASSES:
+            problems.append(f"the largest label is {count - 1}; labels are 0 to {MAX_CLASSES - 1:,} at most")
+            count = 0
         classes = [(number, f"class {number}", None) for number in range(count)]
     number_of = {name: number for number, name, _ in classes}
     found: dict[str, list[int]] = {}

@@ -26,7 +26,8 @@ class ParquetSettings(SelectFromTrain):
     `image_column` holds encoded images; a dot leads into a struct. `label_column` holds numbers or names; the names of
     numbers are taken from `class_names` (see class_names.py), else from the features that a hub's file tells. An
     image's id is its file's path and its row, or `id_column`. Images are read in place, by row group: the smaller the
-    row groups, the faster one image at random.
+    row groups, the faster one image at random. Links below the root must stay in it, but for `follow_links` (a hub's
+    cache is made of links).
     """
 
     kind: Literal["parquet"] = "parquet"
@@ -36,6 +37,7 @@ class ParquetSettings(SelectFromTrain):
     label_column: str = "label"
     id_column: str | None = None
     class_names: str | None = None
+    follow_links: bool = False
 
     @field_validator("files")
     @classmethod
@@ -91,7 +93,7 @@ class ParquetSettings(SelectFromTrain):
         from orchestrator.datasets.matching_files import files_of_splits
 
         patterns = {str(s): (found,) if isinstance(found, str) else found for s, found in self.files.items()}
-        return files_of_splits(Path(self.root).resolve(), patterns, problems)
+        return files_of_splits(Path(self.root).resolve(), patterns, problems, follow_links=self.follow_links)
 
     def _class_names(self) -> Path:
         return Path(self.root).resolve() / str(self.class_names)
@@ -104,7 +106,11 @@ class ParquetSettings(SelectFromTrain):
         from orchestrator.datasets.parquet_cells import column_of
 
         try:
-            schema = pq.read_schema(path)
+            metadata = pq.read_metadata(path)
+            if metadata.num_rows > path.stat().st_size:  # repeated values cost nothing in a file, and memory here
+                problems.append(f"{path.name}: {metadata.num_rows:,} rows in {path.stat().st_size:,} bytes")
+                return [], None, []
+            schema = metadata.schema.to_arrow_schema()
             image = _type_of(schema, self.image_column)
             wanted = [name for name in (self.label_column, self.id_column) if name is not None]
             for name in [self.image_column, *wanted]:
@@ -140,6 +146,8 @@ def _type_of(schema: Any, column: str) -> Any:
 def _names_of_hub(schema: Any, column: str) -> list[str]:
     """The class names in the metadata that the `datasets` library writes."""
     told = (schema.metadata or {}).get(b"huggingface")
-    features = json.loads(told).get("info", {}).get("features", {}) if told else {}
-    names = features.get(column, {}).get("names", [])
+    try:
+        names = json.loads(told)["info"]["features"][column]["names"] if told else []
+    except (ValueError, RecursionError, KeyError, TypeError):  # the file tells none, or what no hub would write
+        names = []
     return [str(name) for name in names] if isinstance(names, list) else []

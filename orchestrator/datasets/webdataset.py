@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
+from orchestrator.datasets.named_labels import number_in
 from orchestrator.datasets.source import Listing, SelectFromTrain
 from orchestrator.errors import DataError
 from orchestrator.vocabulary import SPLIT_SELECT, SPLIT_TRAIN
@@ -26,7 +27,7 @@ class WebDatasetSettings(SelectFromTrain):
 
     A sample's key is its members' path up to the first dot of the name. The label is what `.cls` holds, or the field
     `label_field` of `.json`: a number or a name. An image's id is its shard's path and its key. Names of numbers are
-    taken from `class_names` (see class_names.py).
+    taken from `class_names` (see class_names.py). Links below the root must stay in it, but for `follow_links`.
     """
 
     kind: Literal["webdataset"] = "webdataset"
@@ -35,6 +36,7 @@ class WebDatasetSettings(SelectFromTrain):
     extensions: tuple[str, ...] = ("jpg", "jpeg", "png", "webp")
     label_field: str = "label"
     class_names: str | None = None
+    follow_links: bool = False
 
     @field_validator("shards")
     @classmethod
@@ -85,7 +87,7 @@ class WebDatasetSettings(SelectFromTrain):
         from orchestrator.datasets.matching_files import files_of_splits
 
         patterns = {str(s): (found,) if isinstance(found, str) else found for s, found in self.shards.items()}
-        return files_of_splits(Path(self.root).resolve(), patterns, problems)
+        return files_of_splits(Path(self.root).resolve(), patterns, problems, follow_links=self.follow_links)
 
     def _class_names(self) -> Path:
         return Path(self.root).resolve() / str(self.class_names)
@@ -120,14 +122,14 @@ class WebDatasetSettings(SelectFromTrain):
         elif (address := members.get("json")) is not None:
             try:
                 tree = json.loads(_read(stream, address))
-            except ValueError:
+            except (ValueError, RecursionError):
                 return None
             said = tree.get(self.label_field) if isinstance(tree, dict) else None
         else:
             return None
         if isinstance(said, bool) or not isinstance(said, int | str) or said == "":
             return None
-        return int(said) if isinstance(said, int) or (said.isascii() and said.isdigit()) else said
+        return said if isinstance(said, int) or (number := number_in(said)) is None else number
 
 
 def _read(stream: Any, address: tuple[int, int]) -> bytes:

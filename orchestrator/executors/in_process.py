@@ -1,13 +1,13 @@
 """The engine without a cluster: everything in this process, one thing after another. For tests and for debugging.
 
-Reads and writes nothing itself. Knows nothing of Ray.
+Reads and writes a sweep's own files alone. Knows nothing of Ray.
 """
 
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.artifacts.storage import read_json
 from orchestrator.config.execution import ActorPoolSettings, TrialSettings, WorkerSettings
 from orchestrator.errors import ConfigError, OrchestratorError
 from orchestrator.executors.micro_batches import MicroBatches
@@ -20,16 +20,19 @@ from orchestrator.executors.protocol import (
     OnStall,
     SweepJob,
     TableWorker,
-    TrialResult,
 )
 from orchestrator.executors.trial_run import start_trial_run
+from orchestrator.search.sweep_folder import SweepFolder
+from orchestrator.search.trial import Status, TrialResult
 from orchestrator.training.notice import TerminationNotice
-from orchestrator.training.run import TrainingJob, read_progress, train
+from orchestrator.training.run import HISTORY, TrainingJob, read_progress, train
 from orchestrator.training.tune import TuningJob, tune
+
+EPOCH = "epoch"
 
 
 class InProcessExecutor:
-    """One process, no parallelism. A sweep draws at random: searcher and scheduler belong to Ray Tune."""
+    """One process, no parallelism. A sweep's trials all run to their end: schedulers belong to Ray Tune."""
 
     def map_table(
         self, plan: Path, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt, on_stall: OnStall
@@ -72,30 +75,53 @@ class InProcessExecutor:
 
     def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
         """See `Executor`."""
-        generator = random.Random(job.space.searcher.seed)
-        drawn = [dict(point) for point in job.space.points][: job.space.num_trials]
-        while len(drawn) < job.space.num_trials:
-            drawn.append(job.space.sample(generator))
-        results = []
-        for number, values in enumerate(drawn):
-            results.append(_run_trial(job, number, values))
-            on_result(results[-1])
-        return results
+        found, proposer = SweepFolder(job.folder), job.proposer()
+        for number, values in found.waiting().items():
+            _run_trial(job, found, number, values, trials, on_result)
+        while not job.used_up(found):
+            number = len(found.suggested())
+            proposed = proposer.propose(number, found.ended().values())
+            if proposed is None:
+                break
+            found.suggest(number, proposed)
+            _run_trial(job, found, number, proposed, trials, on_result)
+        return list(found.ended().values())
 
     def close(self) -> None:
         """Nothing was started."""
 
 
-def _run_trial(job: SweepJob, number: int, values: Mapping[str, Any]) -> TrialResult:
-    metrics: dict[str, float] = {}
-    epoch = 0
+def _run_trial(
+    job: SweepJob,
+    found: SweepFolder,
+    number: int,
+    values: Mapping[str, Any],
+    trials: TrialSettings,
+    on_result: OnResult,
+) -> None:
+    """Train one trial, from its last checkpoint where there is one, and keep how it ended."""
+    started_s, history = found.elapsed_s, list[Mapping[str, float]]()
+
+    def result(status: Status, error: str = "") -> TrialResult:
+        metrics = {name: value for row in history for name, value in row.items() if name != EPOCH}
+        seconds, epochs = found.elapsed_s - started_s, int(history[-1][EPOCH]) if history else 0
+        return TrialResult(
+            number, values, metrics, epochs, status, error, tuple(history), seconds,
+            seconds * trials.num_cpus_per_worker, seconds * trials.num_gpus_per_worker,
+        )  # fmt: skip
+
     try:
         training = job.make_job(number, values)
         start_trial_run(job, training, number, values)
         with TerminationNotice() as notice:
             for progress in train(training, notice=notice):
-                metrics |= progress.metrics
-                epoch = progress.epoch
+                history.append({EPOCH: float(progress.epoch), **progress.metrics})
+                found.tick()
+                on_result(result("running"))
+        history[:] = read_json(Path(training.folder) / HISTORY)  # of all epochs, those before a restart too
     except OrchestratorError as error:
-        return TrialResult(number, values, metrics, epoch, "failed", str(error))
-    return TrialResult(number, values, metrics, epoch, "finished")
+        ended = result("failed", str(error))
+    else:
+        ended = result("finished")
+    found.end(ended)
+    on_result(ended)

@@ -3,16 +3,20 @@
 Holds the protocol and its plain-data arguments. Knows nothing of Ray.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from orchestrator.config.execution import ActorPoolSettings, TrialSettings, WorkerSettings
+from orchestrator.config.execution import ActorPoolSettings, PriceSettings, TrialSettings, WorkerSettings
 from orchestrator.config.experiment import Experiment
-from orchestrator.search.space import SearchSpace, trial_experiment
+from orchestrator.search.check import trial_experiment
+from orchestrator.search.proposer import Proposer
+from orchestrator.search.space import COST, SearchSpace
+from orchestrator.search.sweep_folder import SweepFolder
+from orchestrator.search.trial import TrialResult
 from orchestrator.training.run import TrainingJob
 from orchestrator.training.tune import TuningJob
 
@@ -35,25 +39,6 @@ class TableWorker(Protocol):
 
 
 @dataclass(frozen=True)
-class TrialResult:
-    """One finished trial.
-
-    Attributes:
-        number: 0-based, stable over restarts.
-        values: dotted path -> value.
-        metrics: the last metrics it reported.
-        status: finished (all epochs), stopped (by the scheduler) or failed.
-    """
-
-    number: int
-    values: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    epochs: int
-    status: str
-    error: str = ""
-
-
-@dataclass(frozen=True)
 class SweepJob:
     """A search over one arm; plain data, because a trial makes its own job wherever it runs.
 
@@ -62,6 +47,8 @@ class SweepJob:
         folder: where the trials' folders and the engine's own state go.
         arm: the experiment that trials vary.
         template: the training job of the arm; a trial's differs in settings, folder and identity.
+        warm: ended trials of other sweeps, which the searcher is told first.
+        prices: what the budget's cost is reckoned with.
     """
 
     run_key: str
@@ -69,6 +56,19 @@ class SweepJob:
     space: SearchSpace
     arm: Experiment
     template: TrainingJob
+    warm: tuple[TrialResult, ...] = ()
+    prices: PriceSettings = field(default_factory=PriceSettings)
+
+    def proposer(self) -> Proposer:
+        """What gives trials their values."""
+        return Proposer(self.space, self.warm)
+
+    def used_up(self, found: SweepFolder, running: Collection[TrialResult] = ()) -> str:
+        """Why no further trial is to be proposed, "" when one may be."""
+        return self.space.budget.reached(
+            [*found.ended().values(), *running], proposed=len(found.suggested()), elapsed_s=found.elapsed_s,
+            prices=self.prices,
+        )  # fmt: skip
 
     def make_job(self, number: int, values: Mapping[str, Any]) -> TrainingJob:
         """The training job of trial `number` with these swept values."""
@@ -81,6 +81,8 @@ class SweepJob:
             "adaptor": experiment.adaptor,
             "losses": experiment.losses,
             "training": experiment.training,
+            "image_size": experiment.image_size,
+            "costs": tuple(name for name in self.space.objectives if name.startswith(COST)),
         }
         checkpointing = self.template.checkpointing.model_copy(update={"root": None})  # a trial's lie in its own folder
         return self.template.model_copy(update={**changed, "checkpointing": checkpointing})

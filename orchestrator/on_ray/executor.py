@@ -17,10 +17,10 @@ from orchestrator.executors.protocol import (
     OnStall,
     SweepJob,
     TableWorker,
-    TrialResult,
 )
 from orchestrator.on_ray import search, tables, train
 from orchestrator.on_ray.cluster import Cluster
+from orchestrator.search.trial import TrialResult
 from orchestrator.training.run import TrainingJob
 from orchestrator.training.tune import TuningJob
 

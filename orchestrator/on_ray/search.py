@@ -20,9 +20,12 @@ from ray.tune.search.optuna import OptunaSearch
 from orchestrator.artifacts.storage import read_json
 from orchestrator.config.execution import TrialSettings
 from orchestrator.errors import ArtifactError
-from orchestrator.executors.protocol import OnResult, SweepJob, TrialResult
+from orchestrator.executors.protocol import OnResult, SweepJob
 from orchestrator.executors.trial_run import start_trial_run
-from orchestrator.search.space import AshaSettings, Choice, Domain, LogUniform, TpeSettings, Uniform
+from orchestrator.search.domains import Choice, Domain, Integer, LogUniform, Uniform
+from orchestrator.search.schedulers import AshaSettings
+from orchestrator.search.searchers import RandomSettings, TpeSettings
+from orchestrator.search.trial import TrialResult
 from orchestrator.training.run import PROGRESS, train
 
 EPOCH, VALUES = "epoch", "values"
@@ -146,7 +149,7 @@ def _new_tuner(job: SweepJob, trials: TrialSettings, trainable: Any, state: Path
         max_concurrent_trials=trials.most_at_once,
         search_alg=BasicVariantGenerator(
             points_to_evaluate=[{VALUES: dict(point)} for point in space.points] or None,
-            random_state=space.searcher.seed,
+            random_state=space.searcher.seed if isinstance(space.searcher, RandomSettings) else None,
         ),
         scheduler=_scheduler(job),
         **names,
@@ -173,7 +176,9 @@ def _scheduler(job: SweepJob) -> TrialScheduler:
 def _optuna_distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
     match domain:
         case Uniform():
-            return optuna.distributions.FloatDistribution(domain.low, domain.high)
+            return optuna.distributions.FloatDistribution(domain.low, domain.high, step=domain.step)
+        case Integer():
+            return optuna.distributions.IntDistribution(domain.low, domain.high, step=domain.step, log=domain.log)
         case LogUniform():
             return optuna.distributions.FloatDistribution(domain.low, domain.high, log=True)
         case Choice():
@@ -184,6 +189,8 @@ def _tune_domain(domain: Domain) -> Any:
     match domain:
         case Uniform():
             return ray.tune.uniform(domain.low, domain.high)
+        case Integer():
+            return ray.tune.qrandint(domain.low, domain.high, domain.step)
         case LogUniform():
             return ray.tune.loguniform(domain.low, domain.high)
         case Choice():

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from orchestrator.artifacts.fingerprint import digest_file, fingerprint
 from orchestrator.artifacts.storage import read_json, read_table, write_json, write_table
-from orchestrator.datasets.index import decode_rgb
+from orchestrator.datasets.index import decode_rgb, read_image_bytes
 from orchestrator.errors import ArtifactError, ConfigError, DataError
 from orchestrator.exporting.bundle import BACKBONE, CONFIG, HEAD, ExportConfig, read_config
 from orchestrator.exporting.network import open_network
@@ -197,8 +197,9 @@ def _batch(
     preprocessing = config.preprocessing.model_dump(mode="json")
 
     def read(name: str) -> np.ndarray | str:
+        path = asked.folder / name
         try:
-            return square(decode_rgb((asked.folder / name).read_bytes()), preprocessing)
+            return square(decode_rgb(read_image_bytes(str(path), 0, path.stat().st_size)), preprocessing)
         except DataError as error:
             return error.wrong
         except OSError as error:

@@ -16,13 +16,12 @@ from orchestrator.reporting.data import (
     ClassResult,
     ReportData,
     SweepResult,
-    TrialRow,
     read_report_data,
     write_report_data,
 )
 from orchestrator.reporting.html import write_html
 from orchestrator.reporting.markdown import render_markdown
-from orchestrator.stages import evaluate, index, report_captions, sweep, train
+from orchestrator.stages import evaluate, index, report_captions, sweep, sweep_answers, train
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.tracked_runs import environment
 from orchestrator.tracking import NOTE_TAG, artifact_root, resolve_uri, ui_command
@@ -142,18 +141,5 @@ def _arm(context: Context, plans: Mapping[str, Plan], arm: str, data: DatasetInd
 def _sweep(context: Context, plans: Mapping[str, Plan]) -> SweepResult | None:
     if context.experiment.sweep is None:
         return None
-    space = plans["sweep"].settings["space"]
-    found = read_json(plans["sweep"].folder / sweep.TRIALS)
-    rows = tuple(
-        TrialRow(
-            trial_id=f"{trial['number']:04d}",
-            values={path: "none" if value is None else value for path, value in trial["values"].items()},
-            objective=trial["metrics"].get(space["metric"], float("nan")),
-            metrics={name: trial["metrics"][name] for name in trial["metrics"] if name.startswith("select/")},
-            status=trial["status"],
-            epochs=trial["epochs"],
-        )
-        for trial in found["trials"]
-    )
-    mode: Literal["max", "min"] = space["mode"]
-    return SweepResult(rows, space["metric"], mode, f"{found['best']:04d}")
+    objectives: Mapping[str, Literal["max", "min"]] = plans["sweep"].settings["space"]["objectives"]
+    return sweep_answers.swept(*sweep.read_trials(plans["sweep"].folder), objectives)

@@ -5,22 +5,29 @@ Reads shards and embeddings; writes `trials.json` and the trials' folders. Knows
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.config.load import arm_experiment
 from orchestrator.config.run_tags import run_tags
-from orchestrator.errors import ArtifactError
-from orchestrator.executors.protocol import SweepJob, TrialResult
-from orchestrator.search.space import SearchSpace, check_space, load_space
-from orchestrator.stages import train
+from orchestrator.errors import ArtifactError, ConfigError
+from orchestrator.executors.protocol import SweepJob
+from orchestrator.search.check import check_space
+from orchestrator.search.ranking import best_trial, pareto_front
+from orchestrator.search.space import load_space
+from orchestrator.search.sweep_folder import SweepFolder
+from orchestrator.search.trial import TrialResult
+from orchestrator.search.warm_start import read_warm_start
+from orchestrator.stages import sweep_answers, train
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.sweep_note import sweep_note
 from orchestrator.stages.tracked_runs import dataset_of, status_of
 from orchestrator.tracking import NOTE_TAG
 from orchestrator.training.run import train_settings
+from orchestrator.vocabulary import SPLIT_SELECT
 
 TRIALS = "trials.json"
 
@@ -33,12 +40,16 @@ def plan(context: Context, parents: Mapping[str, Plan]) -> Plan | None:
     space = load_space(Path(reference.space))
     arm = arm_experiment(context.experiment, reference.arm)
     check_space(space, arm)
+    if unpriced := space.budget.unpriced(context.execution.prices):
+        raise ConfigError(f"search space {space.name}: {unpriced}", remedy="set one of them, or another limit")
     settings = {
-        "space": space.model_dump(mode="json", exclude={"question", "expected", "cost"}),
+        "space": space.model_dump(mode="json", exclude={"question", "expected", "cost", "warm_start"}),
         "arm": train_settings(arm.student, arm.adaptor, arm.losses, arm.training, arm.text_sources, arm.image_size),
+        "decided_by": space.metric,  # the fingerprint knows no order of objectives
         "engine": context.execution.engine,
     }
     fingerprints = {name: parents[name].identity for name in ("shard", "embed")}
+    fingerprints |= {f"warm_start/{name}": found for name, found in read_warm_start(space).fingerprints.items()}
     return Plan("sweep", context.folder / "sweeps" / space.name, settings, fingerprints, is_view=False)
 
 
@@ -54,11 +65,12 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> dict[s
     space = load_space(Path(reference.space))
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
+        objectives = ", ".join(f"{mode} {name}" for name, mode in space.objectives.items())
         arm, key = arm_experiment(context.experiment, reference.arm), run_key(context, space.name)
         context.tracker.start_run(
             key, name=f"sweep {space.name}", parent_key=context.experiment.name,
-            params={"num_trials": space.num_trials, "metric": space.metric, "mode": space.mode},
-            tags=run_tags(arm, "sweep", sweep=space.name, arm=reference.arm, metric=space.metric),
+            params={"num_trials": space.num_trials, "objectives": objectives},
+            tags=run_tags(arm, "sweep", sweep=space.name, arm=reference.arm, objectives=objectives),
         )  # fmt: skip
         context.tracker.log_artifact(key, Path(reference.space))
         dataset = dataset_of(context, parents)
@@ -74,8 +86,14 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> dict[s
             context.tracker.end_run(trial_key, "FAILED" if result.status == "failed" else "FINISHED", reason)
 
         template = train.make_job(context, arm, parents, folder, key)
+        warm = read_warm_start(space)
+        if space.warm_start:
+            told = f"{len(warm.trials)} trials of {len(space.warm_start)} other sweeps are told to the searcher"
+            context.feedback.event("sweep", told + (f", {warm.skipped} do not fit" if warm.skipped else ""))
+        SweepFolder(folder).forget_if_all_failed()
+        job = SweepJob(key, folder, space, arm, template, warm.trials, context.execution.prices)
         try:
-            results = _search(context, SweepJob(key, folder, space, arm, template), ended)
+            results = _search(context, job, ended)
         except BaseException as error:
             context.tracker.end_run(key, *status_of(error))
             raise
@@ -86,21 +104,24 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> dict[s
                 "every trial failed", expected="one that ends", remedy=f"first error: {results[0].error}"
             )
         best = best_trial(results, space)
-        write_json(folder / TRIALS, {"best": best.number, "trials": [asdict(result) for result in results]})
-        note = sweep_note(space, {space.metric: space.mode}, results, best, key)
+        front = [result.number for result in pareto_front(results, space)]
+        told_trials = [asdict(replace(result, history=())) for result in results]
+        write_json(folder / TRIALS, {"best": best.number, "front": front, "trials": told_trials})
+        note = sweep_note(space, space.objectives, results, best, key)
         context.tracker.set_tags(key, {NOTE_TAG: note, "best_trial": f"{best.number:04d}"})
         context.tracker.log_artifact(key, folder / TRIALS)
+        _write_answers(context, parents, folder)
         context.tracker.log_metrics(key, {"best_objective": best.metrics[space.metric]}, 0)
         context.tracker.end_run(key, "FINISHED")
         stopped = sum(result.status == "stopped" for result in results)
         counts = {"trials": len(results), "stopped_early": stopped, "failed": len(results) - len(finished)}
-        return counts, {space.metric: best.metrics[space.metric]}
+        return counts, {name: best.metrics[name] for name in space.objectives}
 
     context.make(planned, build)
-    best = best_values(planned)
-    shown = ", ".join(f"{path} {_short(value)}" for path, value in best.items())
-    context.feedback.event("sweep", f"best of {space.num_trials}: {shown}")
-    return best
+    if not (planned.folder / sweep_answers.ANSWERS).is_file():  # made before there were any
+        _write_answers(context, parents, planned.folder)
+    sweep_answers.tell(context, planned.folder)
+    return best_values(planned)
 
 
 def best_values(planned: Plan) -> dict[str, Any]:
@@ -109,25 +130,29 @@ def best_values(planned: Plan) -> dict[str, Any]:
     return dict(next(trial for trial in found["trials"] if trial["number"] == found["best"])["values"])
 
 
-def best_trial(results: list[TrialResult], space: SearchSpace) -> TrialResult:
-    """The best among trials that ran to their end (a stopped one cannot win by an early reading); ties: the first."""
-    told = [result for result in results if result.status != "failed" and space.metric in result.metrics]
-    candidates = [result for result in told if result.status == "finished"] or told
-    if not candidates:
-        raise ArtifactError(f"no trial reported {space.metric}", expected="a metric that training tells")
-    sign = 1.0 if space.mode == "max" else -1.0
+def read_trials(folder: Path) -> tuple[list[TrialResult], int]:
+    """(the trials of a finished sweep, the number of the best)."""
+    found = read_json(folder / TRIALS)
+    return [TrialResult(**{**trial, "history": tuple(trial["history"])}) for trial in found["trials"]], found["best"]
 
-    def score(result: TrialResult) -> float:
-        value = sign * result.metrics[space.metric]
-        return -math.inf if math.isnan(value) else value
 
-    return max(candidates, key=score)
+def _write_answers(context: Context, parents: Mapping[str, Plan], folder: Path) -> None:
+    reference = context.experiment.sweep
+    assert reference is not None
+    index = read_manifest(parents["index"].folder)
+    num_select = 0 if index is None else index.counts.get(SPLIT_SELECT, 0)
+    results, _ = read_trials(folder)
+    sweep_answers.write(context, load_space(Path(reference.space)), reference.arm, results, folder, num_select)
 
 
 def _search(context: Context, job: SweepJob, ended: Callable[[TrialResult], None]) -> list[TrialResult]:
     space, trials = job.space, context.execution.trials
     context.feedback.event("sweep", f"{space.name}: {space.num_trials} trials, {trials.most_at_once} at a time")
     epochs: dict[int, int] = {}
+    before = SweepFolder(job.folder).ended()
+    for result in before.values():  # a command that was killed may not have told it
+        ended(result)
+    done = set(before)
     with context.feedback.bar("sweep", space.num_trials, "trials") as advance:
 
         def on_result(result: TrialResult) -> None:
@@ -143,9 +168,4 @@ def _search(context: Context, job: SweepJob, ended: Callable[[TrialResult], None
                 done.add(result.number)
             advance(len(done), "running: " + " ".join(f"#{n} epoch {e}" for n, e in sorted(epochs.items())))
 
-        done: set[int] = set()
         return context.executor.sweep(job, trials, on_result)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.executors.protocol import TrialResult
 from orchestrator.search.space import SearchSpace
+from orchestrator.search.trial import TrialResult
 
 SHOWN = 10
 

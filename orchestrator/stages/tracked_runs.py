@@ -12,8 +12,9 @@ import yaml
 
 from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import write_bytes, write_json
+from orchestrator.secrecy import redacted
 from orchestrator.stages.context import Context, Plan
-from orchestrator.tracking import RunStatus, TrackedDataset, without_passwords
+from orchestrator.tracking import RunStatus, TrackedDataset
 
 PACKAGES = ("ray", "torch", "transformers", "open_clip_torch", "timm", "mlflow", "optuna", "pyarrow")
 FOLDER = "tracked"
@@ -31,8 +32,8 @@ def log_sheets(context: Context) -> None:
     sheets = {"experiment.yaml": context.experiment, "execution.yaml": context.execution}
     for file, settings in sheets.items():
         text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        write_bytes(folder / file, without_passwords(text).encode())
-    command = without_passwords(" ".join(["orchestrator", *sys.argv[1:]]))
+        write_bytes(folder / file, redacted(text).encode())
+    command = redacted(" ".join(["orchestrator", *sys.argv[1:]]))
     write_json(folder / "environment.json", {**environment(), "command": command})
     for file in (*sheets, "environment.json"):
         context.tracker.log_artifact(name, folder / file)

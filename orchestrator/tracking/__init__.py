@@ -14,11 +14,12 @@ from typing import Literal
 
 from orchestrator.errors import ConfigError
 from orchestrator.frozen import Frozen
+from orchestrator.secrecy import redacted
 from orchestrator.tracking.events import NOTE_TAG, RunStatus
 from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.mlflow_store import artifact_root, prepare
 from orchestrator.tracking.presence import Presence, root_identity
-from orchestrator.tracking.reachable import reach, without_passwords
+from orchestrator.tracking.reachable import reach
 from orchestrator.tracking.shipper import Shipper
 from orchestrator.tracking.spool import SpoolTracker
 from orchestrator.tracking.tracker import MemoryTracker, NullTracker, TrackedDataset, Tracker
@@ -40,7 +41,6 @@ __all__ = [
     "resolve_uri",
     "tracking",
     "ui_command",
-    "without_passwords",
 ]
 
 DIED = "its command ended without a word: killed, or the machine was lost"
@@ -80,7 +80,7 @@ def resolve_uri(settings: TrackingSettings, storage_root: Path) -> str:
 def ui_command(uri: str, artifact_root: Path | None = None, port: int = 5000) -> str:
     """The exact shell command that opens the MLflow UI on this store, bound to this machine only."""
     if not uri.startswith("sqlite:"):
-        return f"python -m webbrowser {shlex.quote(uri)}"
+        return f"python -m webbrowser {shlex.quote(redacted(uri))}"
     script = Path(sys.executable).parent / "mlflow"
     parts = [_from_here(script)] if script.exists() else [sys.executable, "-m", "mlflow"]
     parts += ["ui", "--backend-store-uri", uri]
@@ -111,7 +111,7 @@ def tracking(
     spool_dir = Path(storage_root).resolve() / "spool"
     sink = MlflowSink(uri, settings.experiment_name or experiment_name, root_identity(spool_dir))
     tracker = SpoolTracker(spool_dir)
-    shipper = Shipper(spool_dir, sink, destination=without_passwords(uri), drain_s=drain_s)
+    shipper = Shipper(spool_dir, sink, destination=redacted(uri), drain_s=drain_s)
     with shipper, Presence(spool_dir, experiment_name) as presence:
         if presence.is_alone():
             tracker.end_stale(experiment_name, DIED)

@@ -19,6 +19,8 @@ from mlflow.models import set_model
 from PIL import Image, UnidentifiedImageError
 
 BATCH_SIZE = 64
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")  # no EPS: it starts a program
+MAX_PIXELS, MAX_BYTES = 89_478_485, 256 * 2**20
 
 
 class ExportedStudent(mlflow.pyfunc.PythonModel):
@@ -26,6 +28,7 @@ class ExportedStudent(mlflow.pyfunc.PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Called once by MLflow."""
+        Image.init()  # Pillow looks up the formats that it is given among those that it has loaded
         folder = Path(context.artifacts["export"])
         spec = importlib.util.spec_from_file_location("use_student", folder / "use_student.py")
         assert spec is not None
@@ -52,10 +55,12 @@ class ExportedStudent(mlflow.pyfunc.PythonModel):
 
     def _answer(self, row: dict[str, Any]) -> tuple[torch.Tensor | None, str]:
         try:
-            with Image.open(io.BytesIO(_bytes(row))) as image:
+            with Image.open(io.BytesIO(_bytes(row)), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:  # told before one of them is decoded
+                    raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
                 return self.student.pixels([image])[0], ""
         except UnidentifiedImageError:  # whose own message holds a memory address
-            return None, "not an image in a format known to Pillow"
+            return None, f"not an image in a format that is read ({', '.join(FORMATS)})"
         except Exception as error:  # decoders raise almost anything on damaged files
             return None, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
@@ -70,6 +75,8 @@ def _bytes(row: dict[str, Any]) -> bytes:
     file = (root / path).resolve()
     if not file.is_relative_to(root):
         raise ValueError("the path lies outside STUDENT_IMAGE_ROOT")
+    if not file.is_file() or file.stat().st_size > MAX_BYTES:
+        raise ValueError(f"no file of at most {MAX_BYTES} bytes")
     return file.read_bytes()
 
 

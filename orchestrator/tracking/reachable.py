@@ -3,19 +3,13 @@
 Contacts a server or opens a SQLite file. Imports mlflow inside functions.
 """
 
-import re
-
+from orchestrator.secrecy import redacted
 from orchestrator.tracking.mlflow_store import open_client, sqlite_path
-
-
-def without_passwords(text: str) -> str:
-    """The same text, the password of each address in it replaced."""
-    return re.sub(r"(://[^/\s:@]+:)[^/\s@]+@", r"\1***@", text)
 
 
 def reach(uri: str) -> tuple[str, str]:
     """(what was found, what to do about it; "" where all is well) of the store at `uri`."""
-    database, shown = sqlite_path(uri), without_passwords(uri)
+    database, shown = sqlite_path(uri), redacted(uri)
     if database is not None and not database.exists():
         return f"{shown}: will be made by the first command", ""
     from mlflow.exceptions import MlflowException
@@ -23,7 +17,7 @@ def reach(uri: str) -> tuple[str, str]:
     try:
         count = len(open_client(uri).search_experiments(max_results=1000))
     except MlflowException as error:
-        text = without_passwords(str(error))
+        text = redacted(str(error))
         if "out-of-date database schema" in text:
             return f"{shown}: its schema is of another MLflow", f"back it up, then: mlflow db upgrade {shown}"
         if "401" in text or "403" in text:

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from orchestrator.secrecy import redacted
 from orchestrator.tracking.events import Event
 from orchestrator.tracking.spool import SpooledEvent, read_spool
 
@@ -147,7 +148,7 @@ class Shipper:
     def _warn(self, error: Exception) -> None:
         if not self._warned:
             self._warned = True
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            reason = redacted(" ".join(f"{type(error).__name__}: {error}".split())[:160])
             _log.warning("tracking: %s does not accept events now, they are kept (%s)", self.destination, reason)
 
     def _with_kept_copy(self, event: Event) -> Event:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.secrecy import redacted_tree
 from orchestrator.tracking.events import Event, EventKind, RunStatus, flat_scalars
 from orchestrator.tracking.tracker import TrackedDataset
 
@@ -112,7 +113,8 @@ class SpoolTracker:
     def _append(self, kind: EventKind, run_key: str, data: Mapping[str, Any]) -> None:
         with self._lock:
             self._last_us = max(self._last_us, time.time_ns() // 1000)  # never backwards within a file
-            line = Event(kind, run_key, self._last_us, data).to_line()
+            told = data if kind == "artifact" else redacted_tree(data)  # an artifact's path must stay one
+            line = Event(kind, run_key, self._last_us, told).to_line()
             try:
                 if self._fd is None or self._pid != os.getpid():  # first event, or the child of a fork
                     self._open()

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import mmap
+import pickle
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -202,7 +203,14 @@ class Checkpoints:
             return None
         if digest_bytes(data) != header["checksum"]:
             return None
-        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:  # whole by its checksum, so somebody wrote it like this
+            raise ArtifactError(
+                f"{self.folder}/{name}.pt holds more than numbers and would run code",
+                expected="a checkpoint of ours: tensors, numbers and texts",
+                remedy="remove it, and look for who wrote it",
+            ) from error
         return state
 
     def _names(self) -> list[str]:

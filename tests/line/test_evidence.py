@@ -59,7 +59,8 @@ def test_an_arms_controls_are_those_that_differ_only_in_the_texts_they_read() ->
 def test_a_student_whose_width_a_sweep_chose_is_evaluated_as_it_was_trained(tmp_path: Path) -> None:
     width, space = 12, tmp_path / "width.yaml"
     space.write_text(
-        "{name: width, question: which width, expected: any, cost: seconds, num_trials: 1, scheduler: {kind: none},"
+        "{name: width, question: which width, expected: any, cost: seconds, budget: {num_trials: 1},"
+        " scheduler: {kind: none},"
         f" searcher: {{kind: random}}, parameters: {{student.width: {{kind: choice, values: [{width}]}}}}}}"
     )
     ended = orchestrator("evaluate", tmp_path / "runs", f"sweep.space={space}")

@@ -29,9 +29,10 @@ from orchestrator.config.load import load_experiment, validate, with_overrides
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.executors.in_process import InProcessExecutor
 from orchestrator.executors.micro_batches import MicroBatchWriter
-from orchestrator.executors.protocol import SweepJob, TrialResult
+from orchestrator.executors.protocol import SweepJob
 from orchestrator.on_ray.executor import RayExecutor
 from orchestrator.search.space import SearchSpace
+from orchestrator.search.trial import TrialResult
 from orchestrator.stages import caption, describe, index, tune
 from orchestrator.tracking import TrackingSettings
 from orchestrator.training.input_settings import InputSettings
@@ -224,7 +225,7 @@ def test_a_sweep_with_tpe_and_asha_ends_and_gives_everything_back(
     space = validate(
         SearchSpace,
         {
-            "name": "test", "question": "?", "expected": "!", "cost": "seconds", "num_trials": 4,
+            "name": "test", "question": "?", "expected": "!", "cost": "seconds", "budget": {"num_trials": 4},
             "parameters": {
                 "losses.text.weight": {"kind": "loguniform", "low": 0.1, "high": 10},
                 "adaptor.depth": {"kind": "choice", "values": [0, 1]},

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -195,6 +197,19 @@ def test_a_wrong_token_is_told_as_such(head: Head) -> None:
     done = head.run("jobs", env={**os.environ, "RAY_AUTH_TOKEN": "0" * 64})
     assert done.returncode == 2
     assert "refused the token" in done.stderr
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer " + "0" * 64}])
+def test_a_job_without_the_token_is_refused_by_the_cluster(head: Head, headers: dict[str, str]) -> None:
+    body = json.dumps({"entrypoint": f"touch {head.working_dir}/pwned"}).encode()
+    request = urllib.request.Request(
+        f"{head.address}/api/jobs/", data=body, headers={"Content-Type": "application/json", **headers}
+    )
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    assert caught.value.code in (401, 403)
+    caught.value.close()
+    assert not (head.working_dir / "pwned").exists()
 
 
 def test_a_cluster_that_goes_away_is_told_as_lost(head: Head) -> None:

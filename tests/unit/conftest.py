@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pyarrow.fs as pafs
 import pytest
 
-SECRET = "a-secret-of-the-tests"
+SECRET = "a-secret-of-the-tests"  # pragma: allowlist secret
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": SECRET,

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import ConfigError
+from orchestrator.secrecy import secret_in
 
-SECRET_KEY = re.compile(r"(token|secret|passw(or)?d|api_?key|credential)s?$", re.IGNORECASE)
-NAMES_A_VARIABLE = re.compile(r"_(env|file|variable)$", re.IGNORECASE)  # settings that say where a secret is
-URL_WITH_PASSWORD = re.compile(r"\w+://[^/\s:@]+:[^/\s@]+@")
 SUFFIXES_OF_SHEETS = (".yaml", ".yml")
 
 
@@ -119,10 +117,7 @@ def _sheet(argument: str, working_dir: Path) -> Path | str:
 
 def _secret_in(argument: str) -> str | None:
     """What is wrong with an argument that holds a secret; the secret itself is not told."""
-    key, _, value = argument.partition("=")
-    last = key.split(".")[-1]
-    if value and SECRET_KEY.search(last) and not NAMES_A_VARIABLE.search(last):
-        return f"{key}=... looks like a secret, and a job's description can be read by all who reach the cluster"
-    if URL_WITH_PASSWORD.search(argument):
-        return f"{key.split(':')[0]}: an address with a password in it can be read by all who reach the cluster"
-    return None
+    key, sign, value = argument.partition("=")
+    what = secret_in(key, value) if sign else secret_in("", argument)
+    name = f"{key}=..." if sign else "an argument"
+    return None if what is None else f"{name} {what}, and a job's description can be read by all who reach the cluster"

@@ -102,11 +102,11 @@ def test_a_child_keeps_the_query_and_a_name_shows_none() -> None:
 @pytest.mark.parametrize(
     "uri",
     [
-        "s3://AKIA123:very-hidden@bucket/prefix",
+        "s3://AKIA123:very-hidden@bucket/prefix",  # pragma: allowlist secret
         "s3://bucket/prefix?secret_key=very-hidden&region=x",
         "s3://bucket/prefix?session_token=very-hidden",
         "abfs://container@account/x?account_key=very-hidden",
-        "sftp://me:very-hidden@host/x",
+        "sftp://me:very-hidden@host/x",  # pragma: allowlist secret
     ],
 )
 def test_credentials_in_a_uri_are_refused_and_never_shown(uri: str) -> None:

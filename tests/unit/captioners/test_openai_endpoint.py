@@ -16,7 +16,7 @@ from tests.endpoint_server import (
     visits,
 )
 
-SECRET = "sk-live-0123456789-very-secret"
+SECRET = "sk-live-0123456789-very-secret"  # pragma: allowlist secret
 
 
 def test_every_prompt_of_every_image_and_of_no_image_gets_its_own_answer_in_order(server: Any, ask: Any) -> None:

@@ -20,7 +20,7 @@ from tests.endpoint_server import (
     visits,
 )
 
-SECRET = "sk-live-0123456789-very-secret"
+SECRET = "sk-live-0123456789-very-secret"  # pragma: allowlist secret
 
 
 def test_no_more_requests_are_in_flight_than_allowed_and_all_of_these_are_used(server: Any, ask: Any) -> None:

@@ -13,7 +13,7 @@ from orchestrator.errors import ConfigError
 
 SHEET = Path(__file__).resolve().parents[3] / "jobs" / "experiments" / "smoke.yaml"
 GIVEN: dict[str, Any] = {"base_url": "https://host.example/v1", "model": "org/vlm", "declared_version": "2026-01-01"}
-SECRET = "sk-live-0123456789-very-secret"
+SECRET = "sk-live-0123456789-very-secret"  # pragma: allowlist secret
 
 
 @pytest.mark.parametrize(

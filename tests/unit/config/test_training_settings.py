@@ -11,7 +11,8 @@ from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import load_experiment, with_overrides
 from orchestrator.errors import ConfigError
 from orchestrator.losses.objective import SUPPLIED_BY
-from orchestrator.search.space import SearchSpace, check_space
+from orchestrator.search.check import check_space
+from orchestrator.search.space import SearchSpace
 from orchestrator.training.view_settings import AugmentedViews, ShiftViews
 
 
@@ -45,7 +46,8 @@ def test_a_trial_or_an_arm_changes_one_setting_of_the_views(project: Path) -> No
 def test_a_search_space_ranges_over_settings_of_the_views(project: Path) -> None:
     def space(path: str, values: list[Any]) -> SearchSpace:
         domains = {path: {"kind": "choice", "values": values}}
-        sheet = {"name": "views", "question": "?", "expected": "?", "cost": "?", "num_trials": 2, "parameters": domains}
+        about = {"name": "views", "question": "?", "expected": "?", "cost": "?"}
+        sheet = {**about, "budget": {"num_trials": 2}, "parameters": domains}
         return SearchSpace.model_validate(sheet)
 
     check_space(space("training.views.pad", [0, 4]), smoke(project))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator.artifacts.fingerprint import digest_bytes
 from orchestrator.artifacts.folder import Folder
 from orchestrator.errors import ArtifactError
 from orchestrator.training.checkpoint import BEST, LATEST, Checkpoints
@@ -213,3 +214,24 @@ def test_an_object_store_keeps_and_finds_them_like_a_disk(s3_uri: str) -> None:
     assert step_of(made.latest()) == 4
     with pytest.raises(ArtifactError, match="epochs: 5 -> 9"):
         Checkpoints(s3_uri, LONGER).claim()
+
+
+class _RunsCode:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch pwned",)
+
+
+def test_a_pickle_that_would_run_code_is_refused_as_a_checkpoint(
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = checkpoints.folder.local
+    assert folder is not None
+    torch.save({"step": 12, "weights": _RunsCode()}, folder / "step-000000012.pt")
+    header = folder / "step-000000012.json"
+    told = json.loads(header.read_text())
+    told["checksum"] = digest_bytes((folder / "step-000000012.pt").read_bytes())
+    header.write_text(json.dumps(told))
+    with pytest.raises(ArtifactError, match="would run code"):
+        checkpoints.latest()
+    assert not (tmp_path / "pwned").exists()

@@ -1,0 +1,70 @@
+"""How a command ends that does not end well: one to three lines, a true exit code, and no traceback unless asked for.
+
+Writes to the terminal, and of an error that we did not foresee the traceback to a file. Knows nothing of commands.
+"""
+
+import errno
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+
+EXIT_WRONG, EXIT_UNFORESEEN, EXIT_INTERRUPTED = 2, 1, 130
+REMEDIES = {
+    errno.ENOSPC: "make room (orchestrator store gc compacts stores), or set storage_root to another disk; "
+    "the same command goes on",
+    errno.EDQUOT: "make room within the quota, or set storage_root to another disk; the same command goes on",
+    errno.EACCES: "give yourself the right to read and write there, or set storage_root to a folder of your own",
+    errno.EPERM: "give yourself the right to read and write there, or set storage_root to a folder of your own",
+    errno.EROFS: "set storage_root to a folder that can be written",
+    errno.ENOENT: "correct the path",
+    errno.EMFILE: "raise the number of open files (ulimit -n 65536)",
+    errno.ENOMEM: "free memory, or use smaller batches and fewer actors",
+}
+
+
+@contextmanager
+def told_plainly(debug: bool) -> Iterator[None]:
+    """Errors become a few lines and an exit code: 2 what the user can act on, 130 interrupted, 1 anything else."""
+    from orchestrator.errors import OrchestratorError, Stopped
+
+    try:
+        yield
+    except OrchestratorError as error:
+        if debug:
+            raise
+        _tell(str(error))
+        raise typer.Exit(EXIT_WRONG) from error
+    except (KeyboardInterrupt, Stopped) as stopped:
+        typer.secho(str(stopped) or "interrupted; the same command continues where this one stopped", err=True)
+        raise typer.Exit(int(getattr(stopped, "code", EXIT_INTERRUPTED))) from None
+    except OSError as error:
+        if debug or error.errno not in REMEDIES:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        _tell(f"{error.strerror}:{where}\n  remedy:   {REMEDIES[error.errno]}")
+        raise typer.Exit(EXIT_WRONG) from error
+
+
+def tell_unforeseen(error: Exception) -> None:
+    """Tell an error that is our fault or a library's in three lines; the traceback goes to a temporary file."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="orchestrator-error-", suffix=".txt", delete=False, encoding="utf-8"
+    ) as file:
+        file.writelines(traceback.format_exception(error))
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    said = str(error).strip().split("\n", 1)[0][:300]
+    _tell(
+        f"{type(error).__name__}: {said} ({Path(last.filename).name}:{last.lineno})\n"
+        f"  this was not foreseen; the traceback is in {file.name}\n"
+        "  remedy:   the same command goes on where this one stopped; --debug shows the traceback here"
+    )
+    sys.exit(EXIT_UNFORESEEN)
+
+
+def _tell(text: str) -> None:
+    typer.secho(f"error: {text}", err=True, fg=typer.colors.RED)

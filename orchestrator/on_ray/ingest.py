@@ -6,7 +6,6 @@ what they are without it. Reads shards and teacher rows where they lie: on stora
 """
 
 import itertools
-import pickle
 from collections.abc import Generator, Iterable, Sequence
 from io import BytesIO
 from multiprocessing.reduction import ForkingPickler
@@ -38,7 +37,7 @@ def batches_by_ray_data(
     for places in _parts(share, BATCHES_OF_A_DATASET):
         made = _dataset(places, maker, settings).iter_rows()
         for (place, rows), row in zip(places, made, strict=True):
-            batch = pickle.loads(row["batch"])  # the bytes of our own actor
+            batch = row["batch"]
             if isinstance(batch, OrchestratorError):
                 raise batch
             yield place, rows, {name: tensor.pin_memory() for name, tensor in batch.items()} if pin else batch
@@ -66,15 +65,14 @@ class _Make:
 
     def __init__(self, maker: bytes, num_threads: int) -> None:
         torch.set_num_threads(num_threads)  # as the training's: they may change the last bits of a sum
-        self._make: BatchMaker = pickle.loads(maker)
+        self._make: BatchMaker = ForkingPickler.loads(maker)  # of `_packed`, by Ray from our own worker
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, bytes]:
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         place, rows = Place(*(int(number) for number in row["place"])), np.frombuffer(row["rows"], np.int64)
         try:
-            batch: Any = self._make(rows, place)
+            return {"batch": self._make(rows, place)}
         except OrchestratorError as error:
-            batch = error
-        return {"batch": pickle.dumps(batch, protocol=5)}
+            return {"batch": error}
 
 
 def _packed(make: BatchMaker) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,28 +21,17 @@ from orchestrator.errors import NonFiniteLossError
 from orchestrator.students.networks.student import Student
 from orchestrator.training import order
 from orchestrator.training.average import StudentAverage
-from orchestrator.training.batches import BatchMaker
+from orchestrator.training.batches import BatchMaker, Made, MakeBatches
 from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.gradients import gradient_report
 from orchestrator.training.input_settings import InputSettings
-from orchestrator.training.loaders import Share, batches_of
+from orchestrator.training.loaders import batches_of
 from orchestrator.training.memory import is_out_of_memory, num_images_that_fit, out_of_memory
 from orchestrator.training.mixing import check_mixing
 from orchestrator.training.model import DistillationModel
 from orchestrator.training.optimizer import build_optimizer, set_rates
 from orchestrator.training.precision import AUTOCAST_DTYPE, Stepper
 from orchestrator.training.settings import TrainingSettings
-
-Made = tuple[order.Place, order.Indices, dict[str, Tensor]]  # a batch on the CPU, its rows, and where it stands
-
-
-class MakeBatches(Protocol):
-    """What makes the batches of a training ahead of its steps: `batches_of`, or an engine's own way."""
-
-    def __call__(
-        self, share: Share, make: BatchMaker, settings: InputSettings, *, pin: bool = False
-    ) -> Generator[Made, None, None]:
-        """The batches of these places and rows, in their order, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -227,9 +216,8 @@ class Trainer:
             after_step: called after each optimiser step; within an epoch `state` can then be kept and gone on from.
             make_batches: makes the batches ahead of the steps.
         """
-        pin = self.device.type == "cuda"
-        rank, num_workers = distributed.rank(), distributed.world_size()
-        shares = self.order.from_step(self.step_index, self.settings.epochs, rank=rank, num_workers=num_workers)
+        pin, place = self.device.type == "cuda", {"rank": distributed.rank(), "num_workers": distributed.world_size()}
+        shares = self.order.from_step(self.step_index, self.settings.epochs, **place)
         with closing(make_batches(shares, self.batch_maker, self.loading, pin=pin)) as made:
             while self.step_index < self.num_steps:
                 yield _end_of(self.epoch(made, after_step))

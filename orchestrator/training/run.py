@@ -20,6 +20,7 @@ from orchestrator.students.adaptor import AdaptorSettings
 from orchestrator.tracking.spool import SpoolTracker
 from orchestrator.tracking.tracker import NullTracker, Tracker
 from orchestrator.training.assembly import assemble
+from orchestrator.training.batches import MakeBatches
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.checkpoint_settings import CheckpointSettings
 from orchestrator.training.course import HISTORY as HISTORY  # what a run's folder holds is told here, beside its job
@@ -30,7 +31,7 @@ from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.live_teacher import LiveTeaching
 from orchestrator.training.live_texts import LiveTexts
 from orchestrator.training.loaders import batches_of
-from orchestrator.training.loop import MakeBatches, Progress
+from orchestrator.training.loop import Progress
 from orchestrator.training.notice import Notice, undisturbed
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.watch_settings import WatchSettings

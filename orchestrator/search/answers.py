@@ -83,8 +83,8 @@ class Answers:
 
 
 def answers(results: Sequence[TrialResult], space: SearchSpace, num_images: Mapping[str, int] | None = None) -> Answers:
-    """The answers of a sweep's trials. Trials that were stopped early or failed tell nothing here but their number, nor do
-    those whose objective is no number (accuracy of a group without classes, say).
+    """The answers of a sweep's trials. Those that were stopped early or failed tell nothing here but their number, nor
+    do those whose objective is no number (accuracy of a group without classes, say).
 
     Args:
         num_images: how many images an objective is an accuracy over, by name, where it is one.

@@ -77,13 +77,15 @@ def test_one_that_fails_and_one_that_is_stopped_leave_the_others_as_they_were(
     alone = smoke_line.job(tmp_path / "alone")
     run(alone)
     with Pack() as pack:
-        for job in (stays, diverges, stopped):
+        for job in (stays, stopped):
             pack.join(job)
         with pytest.raises(ConfigError, match="few_shot"):
             pack.join(refused)
-        first = {one.run_key: one for one in pack.step_epoch()}
-        assert "the loss is nan at step" in first[diverges.run_key].error
-        assert first[diverges.run_key].progress is None
+        assert [one.progress and one.progress.epoch for one in pack.step_epoch()] == [1, 1]
+        pack.join(diverges)
+        (failed,) = pack.step_epoch()  # within an epoch that nobody else is in
+        assert (failed.run_key, failed.progress) == (diverges.run_key, None)
+        assert "the loss is nan at step" in failed.error
         pack.leave(stopped.run_key)
         pack.join(late)
         caught_up = pack.step_epoch()

@@ -1,0 +1,21 @@
+"""What the site has besides the files of docs/: the reference, made of the settings' classes when the site is built."""
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from orchestrator.guide.reference import pages
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the made pages under Reference."""
+    assert config.nav is not None
+    (reference,) = [entry["Reference"] for entry in config.nav if "Reference" in entry]
+    reference += [{title: path} for path, (title, _) in pages().items() if path != "reference/index.md"]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the made pages."""
+    for path, (_, text) in pages().items():
+        files.append(File.generated(config, path, content=text))
+    return files

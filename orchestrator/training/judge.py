@@ -23,13 +23,13 @@ def supply_of(
     student: Student, data: SplitData, embeddings: Embeddings, split: str, image_size: int, texts: Sequence[str]
 ) -> Supply:
     """What a student reads of a split's images: the images as they are, a teacher's rows of them, or both."""
-    pixels = images_of(data.pixels, image_size)
-    if student.reads == (IMAGE,):
+    pixels = images_of(data.pixels, image_size) if IMAGE in student.reads else None
+    if pixels is not None and student.reads == (IMAGE,):
         return pixels
     of_teacher = load_split_rows(embeddings, split, texts, len(data.labels), set(student.reads))
 
     def supply(rows: npt.NDArray[np.int64]) -> Mapping[str, Tensor]:
-        return {**of_teacher(rows), **(pixels(rows) if IMAGE in student.reads else {})}
+        return {**of_teacher(rows), **(pixels(rows) if pixels is not None else {})}
 
     return supply
 

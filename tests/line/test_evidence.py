@@ -25,7 +25,7 @@ def test_more_seeds_train_only_the_new_cells_and_rebuild_trains_all(tmp_path: Pa
     assert first.returncode == 0, first.stdout + first.stderr
     manifest = tmp_path / "smoke" / "cells" / "baseline" / "seed-3" / "manifest.json"
     made = manifest.stat().st_mtime_ns
-    more = orchestrator("evidence", tmp_path, "--seeds", "3,4")
+    more = orchestrator("evidence", tmp_path, "--seeds", "3,4", "--set", "trials.trials_per_worker=2")
     assert "4 cells, 2 of them reused" in more.stdout
     assert manifest.stat().st_mtime_ns == made
     rows = json.loads((tmp_path / "smoke" / "evidence.json").read_text())
@@ -53,7 +53,8 @@ def test_a_seed_named_twice_or_an_unknown_arm_is_refused_before_anything_is_made
 def test_an_arms_controls_are_those_that_differ_only_in_the_texts_they_read() -> None:
     experiment = load_experiment(PROJECT / "jobs" / "experiments" / "evidence.yaml")
     pairs = controls(experiment, list(experiment.arms))
-    assert pairs == [("kd_t", other) for other in ("permuted", "permuted_within_class", "class_name", "oracle")]
+    others = ("permuted", "permuted_within_class", "class_name", "oracle", "random")
+    assert pairs == [("kd_t", other) for other in others]
 
 
 def test_a_student_whose_width_a_sweep_chose_is_evaluated_as_it_was_trained(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """What the site has besides the files of docs/: the reference, made of the settings' classes when the site is built."""
 
+import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from orchestrator.guide.reference import pages
 
@@ -24,3 +26,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, (_, text) in pages().items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Links to files of the repository that are no pages of the site become their words."""
+    return markdown if "/" in page.file.src_uri else re.sub(r"\[([^\]]+)\]\(\.\./[^)]*\)", r"\1", markdown)

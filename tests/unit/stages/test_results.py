@@ -36,7 +36,8 @@ def test_the_evidence_is_told_of_the_seeds_that_its_arms_share(tmp_path: Path, m
                 CellRecord(
                     scale="small", group="evidence", arm=arm, seed=seed, experiment=identity(experiment, arm),
                     epochs=35, seconds=60, finished_utc="2026-01-02T03:04:05+00:00", hardware="2 cores", engine="ray",
-                    command="make evidence", version="0", values=dict.fromkeys(("all", "many", "medium", "few"), number),
+                    command="make evidence", version="0",
+                    values=dict.fromkeys(("all", "many", "medium", "few"), number),
                 )
             )  # fmt: skip
 

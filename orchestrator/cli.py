@@ -18,6 +18,7 @@ from orchestrator.cli_export import add_export_commands
 from orchestrator.cli_help import GroupedCommands, help_of
 from orchestrator.cli_init import add_init_command
 from orchestrator.cli_jobs import add_job_commands
+from orchestrator.cli_leaks import add_leaks_command
 from orchestrator.cli_look import add_look_commands
 from orchestrator.cli_reproduce import add_reproduce_commands
 from orchestrator.engine import open_executor
@@ -234,6 +235,7 @@ add_convert_command(app, told_plainly)
 add_look_commands(app, told_plainly)
 add_init_command(app, told_plainly)
 add_compare_command(app, told_plainly)
+add_leaks_command(app, told_plainly)
 add_reproduce_commands(app, told_plainly, open_executor)
 
 

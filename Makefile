@@ -1,7 +1,7 @@
 # Every command of the project. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint audit test teachers teachers-extra evidence reproduce tiny-imagenet photos bench parity chaos chaos-captioning chaos-training chaos-sweep clean
+.PHONY: help setup demo lint audit test teachers teachers-extra evidence reproduce tiny-imagenet photos bench parity chaos chaos-captioning chaos-training chaos-sweep mlflow-server clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -91,6 +91,11 @@ chaos-captioning: setup ## captioning under KILLS random kills of actors, driver
 chaos-training: KILLS = 20
 chaos-training: setup ## training under 20 (KILLS) random kills of worker, controller and driver; resumes round by round
 	$(BIN)/python -m benchmarks.chaos_training --kills "$(KILLS)"
+
+SERVER ?=
+
+mlflow-server: setup ## an MLflow server with PostgreSQL, artifacts and passwords; SERVER="--host ... --allowed-host ..."
+	$(BIN)/orchestrator mlflow-server $(SERVER)
 
 chaos-sweep: KILLS = 20
 chaos-sweep: setup ## a sweep under 20 (KILLS) random kills of its driver; resumes round by round

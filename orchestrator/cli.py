@@ -20,6 +20,7 @@ from orchestrator.cli_init import add_init_command
 from orchestrator.cli_jobs import add_job_commands
 from orchestrator.cli_leaks import add_leaks_command
 from orchestrator.cli_look import add_look_commands
+from orchestrator.cli_mlflow import add_mlflow_commands
 from orchestrator.cli_reproduce import add_reproduce_commands
 from orchestrator.engine import open_executor
 
@@ -235,6 +236,7 @@ add_convert_command(app, told_plainly)
 add_look_commands(app, told_plainly)
 add_init_command(app, told_plainly)
 add_compare_command(app, told_plainly)
+add_mlflow_commands(app, told_plainly)
 add_leaks_command(app, told_plainly)
 add_reproduce_commands(app, told_plainly, open_executor)
 

@@ -82,8 +82,12 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> dict[s
             """A trial's run ends when the trial does: its final objective, its true status and why it stopped."""
             trial_key = f"{key}/trial/{result.number:04d}"
             context.tracker.log_dataset(trial_key, dataset)
+            final = {f"objective/{name}": result.metrics[name] for name in space.objectives if name in result.metrics}
+            final = final if len(space.objectives) > 1 else {}
             if space.metric in result.metrics:
-                context.tracker.log_metrics(trial_key, {"objective": result.metrics[space.metric]}, result.epochs)
+                final["objective"] = result.metrics[space.metric]
+            if final:
+                context.tracker.log_metrics(trial_key, final, result.epochs)
             reason = {"stopped": "stopped early by the scheduler", "failed": result.error}.get(result.status, "")
             context.tracker.end_run(trial_key, "FAILED" if result.status == "failed" else "FINISHED", reason)
 

@@ -9,6 +9,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def split_of(folder: Path, side: int) -> SplitData:
     pixels.flush()
     ids = [f"image {row}" for row in range(NUM_IMAGES)]
     labels = generator.integers(0, NUM_CLASSES, NUM_IMAGES).astype(np.int64)
-    return SplitData(np.load(folder / f"{side}.npy", mmap_mode="r"), labels, ids, image_keys(ids))
+    return SplitData(partial(np.load, folder / f"{side}.npy", mmap_mode="r"), labels, ids, image_keys(ids))
 
 
 def teacher_of() -> TeacherData:

@@ -4,6 +4,7 @@ Writes those files into a folder that it is given. What is random teaches nothin
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class MadeData:
             pixels = drawn.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
         self.labels = drawn.integers(0, num_classes, len(pixels)).astype(np.int64)
         ids = [f"image {number}" for number in range(len(pixels))]
-        self.images = SplitData(self._kept("pixels", pixels), self.labels, ids, image_keys(ids))
+        self.images = SplitData(partial(np.asarray, self._kept("pixels", pixels)), self.labels, ids, image_keys(ids))
         if teacher_logits is None:
             teacher_logits = drawn.standard_normal((len(pixels), num_classes), np.float32)
         self.teacher = TeacherData(

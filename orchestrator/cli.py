@@ -7,7 +7,7 @@ stages work; what is heavy is imported only when a command runs.
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -19,10 +19,7 @@ from orchestrator.cli_help import GroupedCommands, help_of
 from orchestrator.cli_init import add_init_command
 from orchestrator.cli_jobs import add_job_commands
 from orchestrator.cli_look import add_look_commands
-
-if TYPE_CHECKING:
-    from orchestrator.config.execution import Execution
-    from orchestrator.executors.protocol import Executor
+from orchestrator.engine import open_executor
 
 DEFAULT_EXECUTION = Path("jobs/executions/laptop.yaml")
 
@@ -49,17 +46,6 @@ QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print only the
 DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 
-def _open_executor(execution: "Execution") -> "Executor":
-    """The engine an execution asks for; Ray is imported only when it is the one."""
-    if execution.engine == "in_process":
-        from orchestrator.executors.in_process import InProcessExecutor
-
-        return InProcessExecutor()
-    from orchestrator.on_ray.executor import RayExecutor
-
-    return RayExecutor(execution)
-
-
 def _stage_command(stage: str, text: str) -> None:
     def command(
         experiment: ExperimentArgument,
@@ -76,7 +62,7 @@ def _stage_command(stage: str, text: str) -> None:
             from orchestrator.stages.command import Request, run_command
 
             request = Request(
-                experiment, overrides or [], execution, settings or [], _open_executor, dry_run,
+                experiment, overrides or [], execution, settings or [], open_executor, dry_run,
                 frozenset(rebuild or []), quiet, rehash,
             )  # fmt: skip
             run_command("report" if stage == "run" else stage, request)
@@ -114,7 +100,7 @@ def plan(
     with told_plainly(debug):
         from orchestrator.stages.command import Request, plan_command
 
-        plan_command(Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet))
+        plan_command(Request(experiment, overrides or [], execution, settings or [], open_executor, quiet=quiet))
 
 
 @app.command("write-jobs")
@@ -131,7 +117,7 @@ def write_jobs(
     with told_plainly(debug):
         from orchestrator.stages.command import Request, write_jobs_command
 
-        request = Request(experiment, overrides or [], execution, settings or [], _open_executor, quiet=quiet)
+        request = Request(experiment, overrides or [], execution, settings or [], open_executor, quiet=quiet)
         write_jobs_command(request, folder)
 
 
@@ -156,7 +142,7 @@ def evidence(
         if not all(seed.strip().isdigit() for seed in seeds.split(",")):
             raise ConfigError(f"--seeds {seeds}", expected="whole numbers from 0, for example 0,1,2,3")
         request = Request(
-            experiment, overrides or [], execution, settings or [], _open_executor, dry_run,
+            experiment, overrides or [], execution, settings or [], open_executor, dry_run,
             frozenset(rebuild or []), quiet,
         )  # fmt: skip
         names = [name.strip() for name in arms.split(",") if name.strip()]
@@ -270,7 +256,7 @@ def store_export(
 
 
 add_job_commands(app, told_plainly)
-add_export_commands(app, told_plainly, _open_executor)
+add_export_commands(app, told_plainly, open_executor)
 add_convert_command(app, told_plainly)
 add_look_commands(app, told_plainly)
 add_init_command(app, told_plainly)

@@ -48,5 +48,10 @@ OF_IMAGE: Final = frozenset(
 OF_RUN: Final = frozenset({CLASS_TEXT, DOMAIN_TEXT})
 BATCH_INPUTS: Final = FROM_STUDENT | OF_IMAGE | OF_RUN
 
+# What a student costs, as metrics of its training:
+COST_SIZE: Final = "cost/model_size_mb"
+COST_PARAMETERS: Final = "cost/num_parameters"
+COST_LATENCY: Final = r"cost/latency_ms_b(?P<size>[1-9]\d*)_t(?P<threads>[1-9]\d*)"  # pattern: batch, threads
+
 MANY_ABOVE: Final = 100  # Many: more than 100 training images (methods, section 9)
 FEW_BELOW: Final = 20  # Few: fewer than 20

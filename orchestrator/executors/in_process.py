@@ -25,6 +25,7 @@ from orchestrator.executors.trial_run import start_trial_run
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import Status, TrialResult
 from orchestrator.training.notice import TerminationNotice
+from orchestrator.training.pack import packs_of, train_together
 from orchestrator.training.run import HISTORY, TrainingJob, read_progress, train
 from orchestrator.training.tune import TuningJob, tune
 
@@ -63,15 +64,14 @@ class InProcessExecutor:
         self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone
     ) -> None:
         """See `Executor`."""
-        for index, job in enumerate(jobs):
-            try:
-                with TerminationNotice() as notice:
-                    for _ in train(job, notice=notice):
-                        on_progress(index, read_progress(job))
-            except OrchestratorError as error:
-                on_done(index, str(error))
-            else:
-                on_done(index, "")
+        for places in packs_of(jobs, trials.trials_per_worker):
+            place_of = {jobs[place].run_key: place for place in places}
+            with TerminationNotice() as notice:
+                for told in train_together([jobs[place] for place in places], notice):
+                    place = place_of[told.run_key]
+                    on_progress(place, read_progress(jobs[place]))
+                    if told.finished or told.error:
+                        on_done(place, told.error)
 
     def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
         """See `Executor`."""

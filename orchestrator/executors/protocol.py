@@ -14,7 +14,7 @@ from orchestrator.config.execution import ActorPoolSettings, PriceSettings, Tria
 from orchestrator.config.experiment import Experiment
 from orchestrator.search.check import trial_experiment
 from orchestrator.search.proposer import Proposer
-from orchestrator.search.space import SearchSpace
+from orchestrator.search.space import COST, SearchSpace
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import TrialResult
 from orchestrator.training.run import TrainingJob
@@ -81,6 +81,8 @@ class SweepJob:
             "adaptor": experiment.adaptor,
             "losses": experiment.losses,
             "training": experiment.training,
+            "image_size": experiment.image_size,
+            "costs": tuple(name for name in self.space.objectives if name.startswith(COST)),
         }
         checkpointing = self.template.checkpointing.model_copy(update={"root": None})  # a trial's lie in its own folder
         return self.template.model_copy(update={**changed, "checkpointing": checkpointing})

@@ -4,6 +4,7 @@ Workers write their own checkpoints into the run's folder on the storage root an
 by Ray, by the user or on other workers is one and the same thing. Knows nothing of stages.
 """
 
+import itertools
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from orchestrator.config.execution import TrialSettings, WorkerSettings
 from orchestrator.errors import ArtifactError, OrchestratorError
 from orchestrator.executors.protocol import EachDone, EachProgress, OnProgress
 from orchestrator.on_ray.preemption import PreemptionNotice
+from orchestrator.training.pack import packs_of, train_together
 from orchestrator.training.parallel import check_workers
 from orchestrator.training.run import TrainingJob, forget_error, read_error, read_progress, train, write_error
 from orchestrator.training.tune import TuningJob, tune
@@ -104,13 +106,9 @@ def _explained(error: BaseException) -> BaseException:
 
 
 @ray.remote(max_retries=2)
-def _train_alone(job: TrainingJob) -> str:
-    try:
-        for _ in train(job):
-            pass
-    except OrchestratorError as error:
-        return str(error)
-    return ""
+def _train_together(jobs: Sequence[TrainingJob]) -> dict[str, str]:
+    """What each came to, by its run key: the error text that ended it, or ""."""
+    return {told.run_key: told.error for told in train_together(jobs) if told.finished or told.error}
 
 
 @ray.remote
@@ -147,20 +145,25 @@ def tune_alone(job: TuningJob, workers: WorkerSettings, on_progress: OnProgress)
 def train_many(
     jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone
 ) -> None:
-    """Train one-worker students, at most `most_at_once` at a time; tells each one's end with an error text or ""."""
-    waiting = list(range(len(jobs)))[::-1]
-    running: dict[Any, int] = {}
-    remote = _train_alone.options(num_cpus=trials.num_cpus_per_worker, num_gpus=trials.num_gpus_per_worker)
+    """Train one-worker students in packs, `num_workers` packs at a time; tells each one's end with an error text or "".
+
+    A pack whose process is lost is started again, and goes on from its members' checkpoints.
+    """
+    waiting = packs_of(jobs, trials.trials_per_worker)[::-1]
+    running: dict[Any, list[int]] = {}
+    remote = _train_together.options(num_cpus=trials.num_cpus_per_worker, num_gpus=trials.num_gpus_per_worker)
     while waiting or running:
-        while waiting and len(running) < trials.most_at_once:
-            index = waiting.pop()
-            running[remote.remote(jobs[index])] = index
+        while waiting and len(running) < trials.num_workers:
+            places = waiting.pop()
+            running[remote.remote([jobs[place] for place in places])] = places
         ended, _ = ray.wait(list(running), timeout=POLL_S)
-        for index in running.values():
-            on_progress(index, read_progress(jobs[index]))
+        for place in itertools.chain(*running.values()):
+            on_progress(place, read_progress(jobs[place]))
         for reference in ended:
-            index = running.pop(reference)
+            places = running.pop(reference)
             try:
-                on_done(index, ray.get(reference))
+                errors = ray.get(reference)
             except ray.exceptions.RayError as error:
-                on_done(index, str(error).strip().splitlines()[-1])
+                errors = dict.fromkeys((jobs[place].run_key for place in places), str(error).strip().splitlines()[-1])
+            for place in places:
+                on_done(place, errors[jobs[place].run_key])

@@ -77,7 +77,7 @@ class Proposer:
         parameters = self.space.parameters
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "fixed parameter", UserWarning)
-            study.enqueue_trial({path: _inner(parameters[path], value) for path, value in given.items()})
+            study.enqueue_trial({path: inner(parameters[path], value) for path, value in given.items()})
             trial = study.ask()
         values: dict[str, Value] = {}
         for path in self.space.order:
@@ -114,8 +114,8 @@ class Proposer:
         domains = {path: self.space.parameters[path] for path in chosen}
         return optuna.create_trial(
             state=optuna.trial.TrialState[state],
-            params={path: _inner(domain, chosen[path]) for path, domain in domains.items()},
-            distributions={path: _distribution(domain) for path, domain in domains.items()},
+            params={path: inner(domain, chosen[path]) for path, domain in domains.items()},
+            distributions={path: distribution(domain) for path, domain in domains.items()},
             intermediate_values=intermediate,
             system_attrs={} if generation is None else {GENERATION: generation},
             values=reached,
@@ -131,7 +131,8 @@ def _sampler(searcher: Informed, number: int) -> "optuna.samplers.BaseSampler":
     return optuna.samplers.TPESampler(n_startup_trials=searcher.num_startup_trials, seed=seed)
 
 
-def _distribution(domain: Domain) -> "optuna.distributions.BaseDistribution":
+def distribution(domain: Domain) -> "optuna.distributions.BaseDistribution":
+    """A domain as Optuna has it; a choice is its places, because Optuna takes no lists and no settings."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     match domain:
@@ -142,10 +143,10 @@ def _distribution(domain: Domain) -> "optuna.distributions.BaseDistribution":
         case Integer():
             return IntDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
         case Choice():
-            return CategoricalDistribution(range(len(domain.values)))  # places: Optuna takes no lists and no settings
+            return CategoricalDistribution(range(len(domain.values)))
 
 
-def _inner(domain: Domain, value: Any) -> Any:
+def inner(domain: Domain, value: Any) -> Any:
     """A value as Optuna has it."""
     return domain.place(value) if isinstance(domain, Choice) else value
 

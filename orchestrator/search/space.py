@@ -6,6 +6,7 @@ Reads search-space sheets. Knows nothing of how trials are run.
 import itertools
 import math
 import random
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +21,10 @@ from orchestrator.search.budget import Budget
 from orchestrator.search.domains import Choice, Domain, Grid, LogUniform, Uniform, Value
 from orchestrator.search.schedulers import AshaSettings, NoSchedulerSettings, Pb2Settings, PbtSettings, Scheduler
 from orchestrator.search.searchers import GridSettings, Nsga2Settings, RandomSettings, Searcher, TpeSettings
+from orchestrator.vocabulary import COST_LATENCY, COST_PARAMETERS, COST_SIZE
 
 Mode = Literal["max", "min"]
+TOLD, COST = ("select/", "train/"), "cost/"  # what trainings tell; what a student costs at inference
 
 
 class SearchSpace(Frozen):
@@ -51,7 +54,7 @@ class SearchSpace(Frozen):
         problems = [*self._wrong_conditions()]
         if not problems:
             problems += [*self._wrong_points(), *self._wrong_size()]
-        problems += [*self._wrong_pairs()]
+        problems += [*self._wrong_objectives(), *self._wrong_pairs()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -198,6 +201,15 @@ class SearchSpace(Frozen):
         if wanted is not None and wanted != most:
             more = f"leaves {most - wanted} untried" if wanted < most else "is more"
             yield f"budget.num_trials: {wanted} {more}; the grid has {most}. Leave it out, or take searcher random"
+
+    def _wrong_objectives(self) -> Iterator[str]:
+        for name in self.objectives:
+            is_cost = name in (COST_SIZE, COST_PARAMETERS) or re.fullmatch(COST_LATENCY, name)
+            if name.startswith("report/"):
+                yield f"objectives.{name}: the report split chooses nothing; take select/{name.removeprefix('report/')}"
+            elif not is_cost and not name.startswith(TOLD):
+                costs = f"{COST_SIZE}, {COST_PARAMETERS} or cost/latency_ms_bBATCH_tTHREADS"
+                yield f"objectives.{name}: no metric that a trial tells; select/NAME, train/NAME, {costs}"
 
     def _wrong_pairs(self) -> Iterator[str]:
         """Which parts exclude each other, and why."""

@@ -3,6 +3,7 @@
 Writes to the terminal. Knows nothing of stages.
 """
 
+import html
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ class Feedback:
                     progress.update(task, completed=done, note=note)
 
                 yield advance
+        elif self.console.is_jupyter:
+            yield _in_place(stage, total, unit)
         else:
             last = started = time.monotonic()
 
@@ -61,6 +64,20 @@ class Feedback:
                     self.event(stage, f"{done:.0f}/{total} {unit}{left} {note}".rstrip())
 
             yield line
+
+
+def _in_place(stage: str, total: int, unit: str) -> Advance:
+    """A bar below a notebook's cell that is drawn over itself."""
+    from IPython.display import HTML, display
+
+    def drawn(done: float, note: str) -> Any:
+        return HTML(
+            f"<progress value='{done:.0f}' max='{total}'></progress> {html.escape(stage)} {done:.0f}/{total} "
+            f"{html.escape(f'{unit} {note}')}"
+        )
+
+    handle = display(drawn(0, ""), display_id=True)
+    return lambda done, note="": handle.update(drawn(done, note))
 
 
 def short_metrics(

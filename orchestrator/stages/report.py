@@ -16,13 +16,12 @@ from orchestrator.reporting.data import (
     ClassResult,
     ReportData,
     SweepResult,
-    TrialRow,
     read_report_data,
     write_report_data,
 )
 from orchestrator.reporting.html import write_html
 from orchestrator.reporting.markdown import render_markdown
-from orchestrator.stages import evaluate, index, report_captions, sweep, train
+from orchestrator.stages import evaluate, index, report_captions, sweep, sweep_answers, train
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.tracked_runs import environment
 from orchestrator.tracking import NOTE_TAG, artifact_root, resolve_uri, ui_command
@@ -143,17 +142,4 @@ def _sweep(context: Context, plans: Mapping[str, Plan]) -> SweepResult | None:
     if context.experiment.sweep is None:
         return None
     objectives: Mapping[str, Literal["max", "min"]] = plans["sweep"].settings["space"]["objectives"]
-    metric = next(iter(objectives))
-    found = read_json(plans["sweep"].folder / sweep.TRIALS)
-    rows = tuple(
-        TrialRow(
-            trial_id=f"{trial['number']:04d}",
-            values={path: "none" if value is None else value for path, value in trial["values"].items()},
-            objective=trial["metrics"].get(metric, float("nan")),
-            metrics={name: trial["metrics"][name] for name in trial["metrics"] if name.startswith("select/")},
-            status=trial["status"],
-            epochs=trial["epochs"],
-        )
-        for trial in found["trials"]
-    )
-    return SweepResult(rows, metric, objectives[metric], f"{found['best']:04d}")
+    return sweep_answers.swept(*sweep.read_trials(plans["sweep"].folder), objectives)

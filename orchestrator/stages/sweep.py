@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.artifacts.manifest import read_manifest
 from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.config.load import arm_experiment
 from orchestrator.config.run_tags import run_tags
@@ -20,12 +21,13 @@ from orchestrator.search.space import load_space
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import TrialResult
 from orchestrator.search.warm_start import read_warm_start
-from orchestrator.stages import train
+from orchestrator.stages import sweep_answers, train
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.sweep_note import sweep_note
 from orchestrator.stages.tracked_runs import dataset_of, status_of
 from orchestrator.tracking import NOTE_TAG
 from orchestrator.training.run import train_settings
+from orchestrator.vocabulary import SPLIT_SELECT
 
 TRIALS = "trials.json"
 
@@ -108,6 +110,7 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> dict[s
         note = sweep_note(space, space.objectives, results, best, key)
         context.tracker.set_tags(key, {NOTE_TAG: note, "best_trial": f"{best.number:04d}"})
         context.tracker.log_artifact(key, folder / TRIALS)
+        _write_answers(context, parents, folder)
         context.tracker.log_metrics(key, {"best_objective": best.metrics[space.metric]}, 0)
         context.tracker.end_run(key, "FINISHED")
         stopped = sum(result.status == "stopped" for result in results)
@@ -115,16 +118,31 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> dict[s
         return counts, {name: best.metrics[name] for name in space.objectives}
 
     context.make(planned, build)
-    best = best_values(planned)
-    shown = ", ".join(f"{path} {_short(value)}" for path, value in best.items())
-    context.feedback.event("sweep", f"best of {len(read_json(planned.folder / TRIALS)['trials'])}: {shown}")
-    return best
+    if not (planned.folder / sweep_answers.ANSWERS).is_file():  # made before there were any
+        _write_answers(context, parents, planned.folder)
+    sweep_answers.tell(context, planned.folder)
+    return best_values(planned)
 
 
 def best_values(planned: Plan) -> dict[str, Any]:
     """The best trial's values (dotted path -> value) of a finished sweep."""
     found = read_json(planned.folder / TRIALS)
     return dict(next(trial for trial in found["trials"] if trial["number"] == found["best"])["values"])
+
+
+def read_trials(folder: Path) -> tuple[list[TrialResult], int]:
+    """(the trials of a finished sweep, the number of the best)."""
+    found = read_json(folder / TRIALS)
+    return [TrialResult(**{**trial, "history": tuple(trial["history"])}) for trial in found["trials"]], found["best"]
+
+
+def _write_answers(context: Context, parents: Mapping[str, Plan], folder: Path) -> None:
+    reference = context.experiment.sweep
+    assert reference is not None
+    index = read_manifest(parents["index"].folder)
+    num_select = 0 if index is None else index.counts.get(SPLIT_SELECT, 0)
+    results, _ = read_trials(folder)
+    sweep_answers.write(context, load_space(Path(reference.space)), reference.arm, results, folder, num_select)
 
 
 def _search(context: Context, job: SweepJob, ended: Callable[[TrialResult], None]) -> list[TrialResult]:
@@ -151,7 +169,3 @@ def _search(context: Context, job: SweepJob, ended: Callable[[TrialResult], None
             advance(len(done), "running: " + " ".join(f"#{n} epoch {e}" for n, e in sorted(epochs.items())))
 
         return context.executor.sweep(job, trials, on_result)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

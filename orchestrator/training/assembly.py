@@ -18,6 +18,7 @@ from orchestrator.losses.context import LossContext
 from orchestrator.losses.objective import Objective
 from orchestrator.teachers.encoder import EMBEDDING
 from orchestrator.training import warm
+from orchestrator.training.costs import Costs
 from orchestrator.training.data import TeacherData
 from orchestrator.training.judge import Judge, supply_of
 from orchestrator.training.live_texts import attach, learnt_class_text
@@ -117,7 +118,8 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     seen = embeddings.get(f"images/{vocabulary.SPLIT_SELECT}/{EMBEDDING}")
     of_select = seen.array if seen is not None and reads & IMAGE_TEACHER_INPUTS else None
     watched = watched_coherence(trainer.student, supply, of_select, job.watch.coherence_images)
-    judge = Judge(trainer.student, supply, select.labels, counts, class_text, watched)
+    costs = Costs(trainer.student, job.image_size, job.costs)
+    judge = Judge(trainer.student, supply, select.labels, counts, class_text, watched, costs)
     return Assembled(job, trainer, judge, dims, learnt, teacher, reads, supplied)
 
 

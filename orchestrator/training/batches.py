@@ -34,6 +34,7 @@ class BatchMaker:
         settings: views, mixing, seeds.
         num_classes: of mixed targets.
         image_size: side of the student's views, pixels; None: that of the stored images.
+        draws_images: whether the student looks at images; else none is read, and a batch has no views.
     """
 
     images: SplitData
@@ -41,6 +42,7 @@ class BatchMaker:
     settings: TrainingSettings
     num_classes: int
     image_size: int | None = None
+    draws_images: bool = True
 
     def __call__(self, rows: Indices, place: Place) -> dict[str, Any]:
         """The batch of these images: the views that `place` shows, labels, and the teacher's rows for view 1.
@@ -55,6 +57,12 @@ class BatchMaker:
 
     def of_images(self, rows: Indices, place: Place) -> dict[str, Any]:
         """The part of the batch that no teacher has to do with, and that is not yet mixed."""
+        batch: dict[str, Any] = self._views(rows, place) if self.draws_images else {}
+        batch[vocabulary.LABEL] = torch.from_numpy(self.images.labels[rows])
+        batch[vocabulary.IMAGE_ROW] = torch.from_numpy(np.ascontiguousarray(rows))
+        return batch
+
+    def _views(self, rows: Indices, place: Place) -> dict[str, Any]:
         settings, view = self.settings, self.view(place)
         in_order, back = np.unique(rows, return_inverse=True)  # memory-mapped reads in file order, then the drawn order
         pixels = self.images.pixels[in_order][back]
@@ -66,12 +74,10 @@ class BatchMaker:
             return draw_views(pixels, drawn, recipe, settings.data_seed, number, self.image_size)
 
         batch: dict[str, Any] = {IMAGE: draw(settings.views, view)}
-        batch[vocabulary.LABEL] = torch.from_numpy(self.images.labels[rows])
         if settings.more_views:
             slots = enumerate(settings.more_views, start=1)
             views = [draw(recipe, view_id(place.pass_index, slot=slot)) for slot, recipe in slots]
             batch[MORE_VIEWS] = torch.stack(views, dim=1)
-        batch[vocabulary.IMAGE_ROW] = torch.from_numpy(np.ascontiguousarray(rows))
         return batch
 
     def with_teacher(self, images: dict[str, Any], rows: Indices, place: Place) -> dict[str, Any]:

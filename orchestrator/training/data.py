@@ -5,13 +5,13 @@ Reads the `shards` and `embeddings` artifacts. Knows nothing of how they were ma
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from orchestrator import vocabulary
@@ -21,6 +21,7 @@ from orchestrator.teachers.encoder import EMBEDDING, FEATURE, LOGITS, TOKENS
 from orchestrator.training.draws import image_keys, uniform_draws
 from orchestrator.training.encoded_pixels import EncodedPixels
 from orchestrator.training.teacher_views import LiveTeacher
+from orchestrator.training.text_choices import TextChoices
 from orchestrator.training.view_settings import TeacherViews
 
 Vectors = npt.NDArray[Any]
@@ -36,12 +37,23 @@ TEXT_DRAW = 1 << 20  # numbers of draws from here on choose texts; those of view
 
 @dataclass(frozen=True)
 class SplitData:
-    """Images and labels of one split: pixels [N, S, S, 3] uint8 (mapped, or decoded when read), labels, ids, keys."""
+    """Images and labels of one split.
 
-    pixels: npt.NDArray[np.uint8] | EncodedPixels
+    Attributes:
+        open_pixels: gives `pixels`, when they are first read: a student of teachers' rows alone needs none.
+        labels: [N].
+        keys: [N] of the images (see `image_keys`).
+    """
+
+    open_pixels: Callable[[], npt.NDArray[np.uint8] | EncodedPixels]
     labels: npt.NDArray[np.int64]
     image_ids: Sequence[str]
     keys: npt.NDArray[np.uint64]
+
+    @cached_property
+    def pixels(self) -> npt.NDArray[np.uint8] | EncodedPixels:
+        """[N, S, S, 3] uint8: mapped, or decoded when read."""
+        return self.open_pixels()
 
 
 def load_split(shards: Path, split: str, images: Literal["pixels", "encoded"] | None = None) -> SplitData:
@@ -53,12 +65,13 @@ def load_split(shards: Path, split: str, images: Literal["pixels", "encoded"] | 
     rows = read_table(shards / f"{split}.parquet")
     ids = rows["image_id"].to_pylist()
     kept = shards / f"{split}.npy"
-    pixels: npt.NDArray[np.uint8] | EncodedPixels
+    open_pixels: Callable[[], npt.NDArray[np.uint8] | EncodedPixels]
     if images == "encoded" or (images is None and not kept.is_file()):
-        pixels = EncodedPixels(shards / f"{split}.arrow", 1 if split == vocabulary.SPLIT_TRAIN else NUM_READERS)
+        num_threads = 1 if split == vocabulary.SPLIT_TRAIN else NUM_READERS
+        open_pixels = partial(EncodedPixels, shards / f"{split}.arrow", num_threads)
     else:
-        pixels = np.load(kept, mmap_mode="r", allow_pickle=False)
-    return SplitData(pixels, rows["label"].to_numpy().astype(np.int64), ids, image_keys(ids))
+        open_pixels = partial(np.load, kept, mmap_mode="r", allow_pickle=False)
+    return SplitData(open_pixels, rows["label"].to_numpy().astype(np.int64), ids, image_keys(ids))
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,7 @@ class TeacherData:
     grid: tuple[int, int] | None = None
     image_outputs: Mapping[str, Vectors] = field(default_factory=dict)
     widths: Mapping[str, int] = field(default_factory=dict)
-    text_choices: Mapping[int, "TextChoices"] = field(default_factory=dict)
+    text_choices: Mapping[int, TextChoices] = field(default_factory=dict)
     keys: npt.NDArray[np.uint64] | None = None
     num_classes: int | None = None
     views: TeacherViews | None = None
@@ -190,35 +203,6 @@ class TeacherData:
             for name, vectors in found.items()
             if vectors is not None
         }
-
-
-@dataclass(frozen=True)
-class TextChoices:
-    """Several texts of each image: those of image i are `values[offsets[i] : offsets[i + 1]]`, rows of unique texts.
-
-    `values` ends with a -1 that belongs to no image.
-    """
-
-    offsets: npt.NDArray[np.int64]
-    values: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, column: pa.ChunkedArray) -> "TextChoices":
-        """From a column of lists."""
-        lists = column.combine_chunks()
-        values = np.append(lists.flatten().to_numpy(), -1)
-        return cls(np.concatenate([[0], np.cumsum(pc.list_value_length(lists).to_numpy())]).astype(np.int64), values)
-
-    def draw(self, rows: npt.NDArray[np.int64], chance: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """One of each image's texts by numbers in [0, 1), -1 where it has none."""
-        start, count = self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
-        chosen = start + (chance * count).astype(np.int64)
-        return np.where(count > 0, self.values[chosen], -1)
-
-    def first(self) -> npt.NDArray[np.int64]:
-        """The first text of each image, -1 where it has none."""
-        every = np.arange(len(self.offsets) - 1)
-        return self.draw(every, np.zeros(len(every)))
 
 
 def load_split_rows(

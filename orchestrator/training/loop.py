@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator import distributed
 from orchestrator.errors import NonFiniteLossError
-from orchestrator.students.networks.student import Student
+from orchestrator.students.networks.student import IMAGE, Student
 from orchestrator.training import order
 from orchestrator.training.average import StudentAverage
 from orchestrator.training.batches import BatchMaker
@@ -85,9 +85,9 @@ class Trainer:
         self.model, self.settings, self.images = model, settings, images
         self.device, self._parallel, self._forward = device, parallel, parallel or model
         self.loading = loading or InputSettings()
-        self.batch_maker = BatchMaker(
-            images, teacher, settings, num_classes or int(images.labels.max()) + 1, image_size
-        )
+        num_classes = num_classes or int(images.labels.max()) + 1
+        draws_images = IMAGE in model.student.reads or settings.mixing is not None
+        self.batch_maker = BatchMaker(images, teacher, settings, num_classes, image_size, draws_images)
         self.optimizer = build_optimizer(settings.optimizer, model)
         self.stepper = Stepper(self.optimizer, model, settings.precision, device, settings.gradient_clip_norm)
         model.autocast_dtype = AUTOCAST_DTYPE[settings.precision]

@@ -146,10 +146,15 @@ def check_mixing(model: DistillationModel, settings: TrainingSettings, *, live: 
     """
     if settings.mixing is None:
         return
-    problems = []
+    whole_images = UNMIXABLE - LIVE if live else UNMIXABLE
+    problems = [
+        f"the student reads {name}, which belongs to a whole image"
+        for name in model.student.reads
+        if name in whole_images
+    ]
     for name, loss in model.objective.named():
         reads = {*loss.inputs(), *loss.optional_inputs()}
-        if whole := sorted(reads & (UNMIXABLE - LIVE if live else UNMIXABLE)):
+        if whole := sorted(reads & whole_images):
             problems.append(f"losses.{name} reads {', '.join(whole)}, which belong to whole images")
         if not reads & (v.FROM_STUDENT - {v.VIEW_FEATURE} if loss.skips_first_view else v.FROM_STUDENT):
             continue

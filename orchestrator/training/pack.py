@@ -6,7 +6,8 @@ same ones (other images, views, seeds of the data, batch sizes) take turns by ep
 `train` writes, and ends in the same bits. Reads and writes what its members do. Knows nothing of Ray.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,9 @@ from orchestrator.training.loop import Progress
 from orchestrator.training.member import Member, threads
 from orchestrator.training.notice import Notice, Wish, undisturbed
 from orchestrator.training.run import TrainingJob
-from orchestrator.training.stream import Key, Stream
+from orchestrator.training.stream import Key, Stream, drawn_by
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -178,8 +181,7 @@ class Pack:
         self._members.pop(member.run_key)
         with suppress(Exception):  # it has ended already, and there is one reason to tell
             member.close()
-        said = str(error) if isinstance(error, OrchestratorError) else f"{type(error).__name__}: {error}"
-        return Told(member.run_key, None, error=said)
+        return _with_error(member.run_key, error)
 
     def _stop(self) -> None:
         steps = [member.course.trainer.step_index for member in self._members.values()]
@@ -190,3 +192,38 @@ class Pack:
         wanted = {member.images_key for member in self._members.values()}
         for key in [key for key in self._streams if key not in wanted]:
             self._streams.pop(key).close()
+
+
+def _with_error(run_key: str, error: Exception) -> Told:
+    if isinstance(error, OrchestratorError):
+        return Told(run_key, None, error=str(error))
+    _log.error("%s ended with an error of its own", run_key, exc_info=error)
+    return Told(run_key, None, error=f"{type(error).__name__}: {error}")
+
+
+def packs_of(jobs: Sequence[TrainingJob], most: int) -> list[list[int]]:
+    """The places of jobs that are to be trained together: those that draw the same images, evenly, `most` at a time."""
+    alike: dict[str, list[int]] = {}
+    for place, job in enumerate(jobs):
+        alike.setdefault(drawn_by(job), []).append(place)
+    packs = []
+    for places in alike.values():
+        count = -(-len(places) // most)
+        packs += [places[len(places) * part // count : len(places) * (part + 1) // count] for part in range(count)]
+    return packs
+
+
+def train_together(jobs: Sequence[TrainingJob], notice: Notice = undisturbed) -> Iterator[Told]:
+    """Train all of these to their ends; tells each epoch of each.
+
+    Raises:
+        Stopped: the notice said so; the state of all is in checkpoints.
+    """
+    with Pack(notice) as pack:
+        for job in jobs:
+            try:
+                pack.join(job)
+            except Exception as error:
+                yield _with_error(job.run_key, error)
+        while told := pack.step_epoch():
+            yield from told

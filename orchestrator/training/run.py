@@ -59,6 +59,7 @@ class TrainingJob(Frozen):
         live_texts: what is learnt of texts.
         watch: what is measured on the way and when it is an alarm; determines nothing.
         loading, checkpointing: how batches come to it, and when and where its state is kept; they change no result.
+        costs: what the student costs at inference that is told with its metrics (see `Costs`); determines nothing.
         live_teacher: an image teacher that looks in the training step; None: its kept rows are read.
     """
 
@@ -82,6 +83,7 @@ class TrainingJob(Frozen):
     loading: InputSettings = InputSettings()
     checkpointing: CheckpointSettings = CheckpointSettings()
     live_teacher: LiveTeaching | None = None
+    costs: tuple[str, ...] = ()
 
     def settings(self) -> dict[str, Any]:
         """What determines the student, as plain JSON."""

@@ -3,6 +3,7 @@
 Reads what its batches are made of. Knows nothing of models, losses or of what is done with a batch.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -12,23 +13,30 @@ from orchestrator.training.assembly import Assembled, read_of
 from orchestrator.training.batches import SharedMaker
 from orchestrator.training.loaders import batches_of
 from orchestrator.training.order import Indices, Place
+from orchestrator.training.run import TrainingJob
 
 Key = tuple[object, ...]
 Parts = dict[Key, dict[str, Tensor]]  # a whole batch for each kind of teacher's rows that members read
 
 
-def images_key(made: Assembled) -> Key:
-    """Trainings whose keys are equal draw the same images into the same batches, with the same number of threads."""
-    job, settings, teacher = made.job, made.job.training, made.trainer.batch_maker.teacher
-    drawn = settings.model_dump_json(
+def drawn_by(job: TrainingJob) -> str:
+    """What a job says of the images it draws, as text: trainings that share a stream say the same."""
+    training = job.training.model_dump(
+        mode="json",
         include={
             "batch_size", "data_seed", "sampler", "passes_per_epoch", "accumulation_steps", "views", "more_views",
             "mixing", "num_threads",
-        }
+        },
     )  # fmt: skip
+    told = job.model_dump(mode="json", include={"shards", "num_classes", "num_seen_classes", "image_size", "loading"})
+    return json.dumps([training, told], sort_keys=True)
+
+
+def images_key(made: Assembled) -> Key:
+    """Trainings whose keys are equal draw the same images into the same batches."""
+    teacher = made.trainer.batch_maker.teacher
     num_kept = teacher.num_views if teacher is not None else 0  # kept views are shown again, others are new each time
-    sizes = (job.image_size, job.num_classes, job.num_seen_classes, num_kept)
-    return id(made.trainer.images), drawn, sizes, job.loading.model_dump_json()
+    return id(made.trainer.images), num_kept, drawn_by(made.job)
 
 
 def teacher_key(made: Assembled) -> Key:
@@ -50,7 +58,11 @@ class Stream:
         self._step, self._num_epochs = _step(members), _num_epochs(members)
         readers = [next(one for one in members if teacher_key(one) == key) for key in self._kind]
         makers = [
-            replace(one.trainer.batch_maker, teacher=read_of(one.job, one.teacher, reads))
+            replace(
+                one.trainer.batch_maker,
+                teacher=read_of(one.job, one.teacher, reads),
+                draws_images=_draws_images(members),
+            )
             for one, reads in zip(readers, self._kind.values(), strict=True)
         ]
         self._makers = SharedMaker(tuple(makers))
@@ -60,7 +72,8 @@ class Stream:
     def fits(self, members: Sequence[Assembled]) -> bool:
         """Whether the next epoch of these trainings is the next of this stream."""
         stands = _step(members) == self._step and _num_epochs(members) <= self._num_epochs
-        return stands and _kind(members) == self._kind
+        draws = _draws_images(members) == self._makers.makers[0].draws_images
+        return stands and draws and _kind(members) == self._kind
 
     def epoch(self) -> Iterator[tuple[Place, Indices, Parts]]:
         """To the end of the epoch under way, on the device."""
@@ -91,6 +104,10 @@ def _kind(members: Sequence[Assembled]) -> dict[Key, frozenset[str]]:
     for one in members:
         found[teacher_key(one)] = found.get(teacher_key(one), frozenset()) | one.reads
     return found
+
+
+def _draws_images(members: Sequence[Assembled]) -> bool:
+    return any(one.trainer.batch_maker.draws_images for one in members)
 
 
 def _step(members: Sequence[Assembled]) -> int:

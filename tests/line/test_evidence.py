@@ -25,7 +25,7 @@ def test_more_seeds_train_only_the_new_cells_and_rebuild_trains_all(tmp_path: Pa
     assert first.returncode == 0, first.stdout + first.stderr
     manifest = tmp_path / "smoke" / "cells" / "baseline" / "seed-3" / "manifest.json"
     made = manifest.stat().st_mtime_ns
-    more = orchestrator("evidence", tmp_path, "--seeds", "3,4")
+    more = orchestrator("evidence", tmp_path, "--seeds", "3,4", "--set", "trials.trials_per_worker=2")
     assert "4 cells, 2 of them reused" in more.stdout
     assert manifest.stat().st_mtime_ns == made
     rows = json.loads((tmp_path / "smoke" / "evidence.json").read_text())

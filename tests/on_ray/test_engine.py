@@ -168,7 +168,7 @@ def test_students_trained_side_by_side_are_those_trained_in_process_and_an_error
     shutil.copytree(smoke_line.plans["embed"].folder, tmp_path / "embeddings")
     drop_arrays(tmp_path / "embeddings", "images/")
     done: dict[int, str] = {}
-    executor.train_many(jobs, TrialSettings(num_workers=2), nothing, done.__setitem__)
+    executor.train_many(jobs, TrialSettings(num_workers=2, trials_per_worker=2), nothing, done.__setitem__)
     assert (done[0], done[2]) == ("", "")
     assert "image_distillation has a feature term" in done[1]
     alone = smoke_line.job(tmp_path / "alone", {"training.init_seed": 2})

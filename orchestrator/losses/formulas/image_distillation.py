@@ -69,7 +69,8 @@ class ImageDistillation(Loss):
         self.direction: Direction = direction
         self.raw, self.mean_dims = raw, mean_dims
         self.tau = tau
-        self.register_buffer("log_prior", torch.log(class_prior(class_count, prior_floor)) if tau > 0 else None)
+        log_prior = torch.log(class_prior(class_count, prior_floor)) if tau > 0 else None
+        self.register_buffer("log_prior", log_prior, persistent=False)
         self.projection = nn.Linear(feature_dim, teacher_dim) if feature_weight > 0 else None
         self._parts: dict[str, Tensor] = {}
 

@@ -38,7 +38,7 @@ class Ldam(Loss):
     def __init__(self, class_count: tuple[int, ...], *, scale: float = 30.0, max_margin: float = 0.5) -> None:
         super().__init__()
         self.scale = scale
-        self.register_buffer("margin", ldam_margin(class_count, max_margin))
+        self.register_buffer("margin", ldam_margin(class_count, max_margin), persistent=False)
 
     def forward(self, student_logits: Tensor, label: Tensor, target: Tensor | None = None) -> Tensor:
         logits = upcast(student_logits)

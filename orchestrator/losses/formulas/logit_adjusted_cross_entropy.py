@@ -56,9 +56,10 @@ class LogitAdjustedCrossEntropy(Loss):
     ) -> None:
         super().__init__()
         self.tau, self.label_smoothing = tau, label_smoothing
-        self.register_buffer("log_prior", torch.log(class_prior(class_count, prior_floor)))
-        beta = class_balance_beta
-        self.register_buffer("class_weight", None if beta is None else effective_number_weight(class_count, beta))
+        # made of the settings, so no state: a training that begins with the state of another keeps its own
+        self.register_buffer("log_prior", torch.log(class_prior(class_count, prior_floor)), persistent=False)
+        weight = None if class_balance_beta is None else effective_number_weight(class_count, class_balance_beta)
+        self.register_buffer("class_weight", weight, persistent=False)
 
     def forward(self, student_logits: Tensor, label: Tensor, target: Tensor | None = None) -> Tensor:
         return logit_adjusted_cross_entropy(

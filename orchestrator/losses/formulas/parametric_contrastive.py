@@ -152,7 +152,8 @@ class _WithQueue(Loss):
         super().__init__()
         self.head = ProjectionHead(head)
         self.queue = KeyQueue(queue_size, head.dim, len(class_count))
-        self.register_buffer("log_prior", floored_log_prior(torch.tensor(class_count)) if use_prior else None)
+        log_prior = floored_log_prior(torch.tensor(class_count)) if use_prior else None
+        self.register_buffer("log_prior", log_prior, persistent=False)
         self.negatives: Negatives = negatives
         if head.couples_rows:
             self.exemptions = {"two_workers": OWN_STATISTICS}  # type: ignore[misc]
@@ -262,7 +263,8 @@ class MultitaskSupCon(_WithQueue):
         formula: Callable[..., Tensor],
     ) -> None:
         super().__init__(class_count=class_count, head=head, queue_size=queue_size, negatives=negatives)
-        self.register_buffer("class_weight", effective_number_weights(torch.tensor(class_count), effective_weights))
+        weight = effective_number_weights(torch.tensor(class_count), effective_weights)
+        self.register_buffer("class_weight", weight, persistent=False)
         self.formula = formula  # multitask_supcon_loss with its options
 
     def forward(self, view_feature: Tensor, view_logits: Tensor, label: Tensor) -> Tensor:

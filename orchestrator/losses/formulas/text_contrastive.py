@@ -109,7 +109,7 @@ class TextContrastive(Loss):
         if learnable:
             self.log_scale = nn.Parameter(start)
         else:
-            self.register_buffer("log_scale", start)
+            self.register_buffer("log_scale", start, persistent=False)
         self.largest_log_scale = math.log(1 / smallest_temperature)
         self.learnable, self.symmetric, self.merge_duplicates = learnable, symmetric, merge_duplicates
         self.reduction, self.negatives = reduction, negatives

@@ -2,6 +2,9 @@
 
 import json
 import os
+import random
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,9 @@ import pytest
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import arm_experiment, load_execution, load_experiment
 from orchestrator.search.check import check_space
+from orchestrator.search.proposer import Proposer
 from orchestrator.search.space import load_space
+from orchestrator.search.trial import TrialResult
 
 PROJECT = Path(__file__).resolve().parents[3]
 EXPERIMENTS = sorted((PROJECT / "jobs" / "experiments").glob("*.yaml"))
@@ -37,16 +42,24 @@ def test_an_execution_parses_and_is_named_after_its_file(path: Path) -> None:
 
 
 @each_space
-def test_a_search_space_parses_and_fits_every_experiment_that_names_it(path: Path) -> None:
-    space = load_space(path)
+def test_a_search_space_fits_the_experiment_of_the_command_in_its_header(path: Path) -> None:
+    space, text = load_space(path), path.read_text()
     assert space.name == path.stem
-    named_by = []
-    for sheet in EXPERIMENTS:
-        experiment = load_experiment(sheet)
-        if experiment.sweep is not None and (PROJECT / experiment.sweep.space).resolve() == path.resolve():
-            check_space(space, arm_experiment(experiment, experiment.sweep.arm))
-            named_by.append(experiment.name)
-    assert named_by, "no shipped experiment names this search space, so nothing proves that its paths exist"
+    for word in ("Question:", "Expected:", "Cost:", "Command:"):
+        assert re.search(rf"^# {word}", text, re.MULTILINE), f"the header lacks {word}"
+    command = shlex.split(next(line for line in text.splitlines() if line.startswith("# Command:")))[2:]
+    assert command[:2] == ["orchestrator", "sweep"]
+    experiment = load_experiment(PROJECT / command[2], command[3:])
+    assert experiment.sweep is not None
+    assert (PROJECT / experiment.sweep.space).resolve() == path.resolve()
+    arm = arm_experiment(experiment, experiment.sweep.arm)
+    check_space(space, arm)
+    proposer, generator = Proposer(space), random.Random(1)
+    told = [
+        TrialResult(n, space.sample(generator), dict.fromkeys(space.objectives, n / 9), 2, "finished") for n in range(9)
+    ]
+    proposed = [proposer.propose(number, told) for number in range(min(space.num_trials, 4))]
+    assert all(values is not None and space.contains(values) for values in proposed)
 
 
 @each_experiment

@@ -138,9 +138,11 @@ def test_several_objectives_are_searched_for_their_front(searcher: dict[str, Any
         for number in range(40):
             values: Any = Proposer(found).propose(number, told)
             cost = abs(values["y"]) + abs(values["z"])
-            reached = {"one": values["x"] ** 2 + cost, "two": -((values["x"] - 2) ** 2) - cost}
+            reached = {"select/one": values["x"] ** 2 + cost, "select/two": -((values["x"] - 2) ** 2) - cost}
             told.append(ended(number, values, 0, metrics=reached))
-        front = sorted((result.metrics["one"], -result.metrics["two"]) for result in pareto_front(told, found))
+        front = sorted(
+            (result.metrics["select/one"], -result.metrics["select/two"]) for result in pareto_front(told, found)
+        )
         area, height = 0.0, 12.0
         for one, two in front:  # area below the corner (12, 12) that the front dominates
             if one < 12 and two < height:
@@ -148,7 +150,12 @@ def test_several_objectives_are_searched_for_their_front(searcher: dict[str, Any
         return area
 
     tree = dict.fromkeys("xyz", X["x"])
-    about = {"parameters": tree, "budget": MANY, "objectives": {"one": "min", "two": "max"}, "scheduler": NONE}
+    about = {
+        "parameters": tree,
+        "budget": MANY,
+        "objectives": {"select/one": "min", "select/two": "max"},
+        "scheduler": NONE,
+    }
     learnt, drawn = (
         sorted(dominated_area(space(**about, searcher={**kind, "seed": seed})) for seed in range(3))[1]
         for kind in (searcher, {"kind": "random"})

@@ -33,8 +33,10 @@ def test_when_no_trial_reported_the_metric_the_sweep_says_so() -> None:
 
 
 def test_a_front_holds_what_nothing_beats_and_its_first_objective_chooses() -> None:
-    found = space(objectives={"few": "max", "mb": "min"}, scheduler=NONE)
+    found = space(objectives={"select/few": "max", "cost/model_size_mb": "min"}, scheduler=NONE)
     reached = [(0.5, 9), (0.4, 3), (0.4, 4), (0.1, 1), (0.5, 9), (0.6, 20), (0.3, 3), (math.nan, 0.5), (0.05, 2)]
-    results = [ended(n, {}, 0, metrics={"few": few, "mb": mb}) for n, (few, mb) in enumerate(reached)]
+    results = [
+        ended(n, {}, 0, metrics={"select/few": few, "cost/model_size_mb": mb}) for n, (few, mb) in enumerate(reached)
+    ]
     assert [result.number for result in pareto_front(results, found)] == [0, 1, 3, 4, 5, 7]  # 7: nothing is smaller
     assert best_trial(results, found).number == 5

@@ -69,7 +69,9 @@ def test_a_grid_enumerates_every_combination_that_conditions_leave_once() -> Non
             {"parameters": {"a": {**KIND, "when": {"b": ["sgd"]}}, "b": {**KIND, "when": {"a": ["sgd"]}}}},
             "the conditions of a, b go round in a circle",
         ),
-        ({"objectives": {"a": "max", "b": "min"}}, "2 objectives have no order; scheduler: {kind: none}"),
+        ({"objectives": {"report/all": "max"}}, "the report split chooses nothing; take select/all"),
+        ({"objectives": {"size": "min"}}, "objectives.size: no metric that a trial tells"),
+        ({"objectives": {"select/a": "max", "train/b": "min"}}, "2 objectives have no order; scheduler: {kind: none}"),
         ({"searcher": {"kind": "optuna_nsga2"}}, "is for several objectives"),
         ({"scheduler": {"kind": "pbt"}}, "scheduler pbt changes values itself"),
         (
@@ -96,5 +98,5 @@ def test_bounds_may_be_written_as_people_write_them(tmp_path: Path) -> None:
 
 
 def test_objectives_keep_their_order_and_the_first_is_the_one_that_decides() -> None:
-    found = space(objectives={"select/few": "max", "size/mb": "min"}, scheduler=NONE)
+    found = space(objectives={"select/few": "max", "cost/latency_ms_b8_t2": "min"}, scheduler=NONE)
     assert (found.metric, found.mode) == ("select/few", "max")

@@ -1,16 +1,20 @@
 """Trainings that share a process and a stream of batches end as each of them does alone."""
 
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.config.execution import TrialSettings
 from orchestrator.errors import ConfigError, Stopped
+from orchestrator.executors.in_process import InProcessExecutor
 from orchestrator.training.checkpoint import read_state
 from orchestrator.training.notice import Wish
-from orchestrator.training.pack import Pack, Told
+from orchestrator.training.pack import Pack, Told, packs_of
 from orchestrator.training.run import TrainingJob
+from orchestrator.training.student_file import STUDENT
 from tests.smoke_line import SmokeLine
 from tests.unit.training.test_resume import assert_same, outcome, run
 
@@ -125,3 +129,48 @@ def test_a_pack_that_is_told_to_stop_goes_on_in_the_same_bits(smoke_line: SmokeL
     for one, other in zip(alone, packed, strict=True):
         run(one)
         assert_same(one, other)
+
+
+def test_students_on_cached_rows_train_alone_and_together_without_any_pixels(
+    smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    match = {"losses": {"match": {"kind": "similarity_matching"}}, "training.more_views": [{"kind": "shift"}]}
+    designs = [{**match, "student": {"kind": kind}} for kind in ("projection", "bottleneck", "attention", "cbam")]
+    alone, packed = (
+        [smoke_line.job(tmp_path / folder / design["student"]["kind"], design) for design in designs]
+        for folder in ("alone", "packed")
+    )
+    bare = tmp_path / "shards"
+    shutil.copytree(alone[0].shards, bare, ignore=shutil.ignore_patterns("*.npy", "*.arrow"))
+    packed = [job.model_copy(update={"shards": str(bare)}) for job in packed]
+    run(packed[0].model_copy(update={"folder": str(tmp_path / "one"), "run_key": "one"}))
+    with Pack() as pack:
+        for job in packed:
+            pack.join(job)
+        assert all(one.error == "" for one in run_all(pack))
+    for one, other in zip(alone, packed, strict=True):
+        run(one)
+        assert_same(one, other)
+    assert outcome(packed[0])[0] == (tmp_path / "one" / STUDENT).read_bytes()
+
+
+def test_many_are_trained_in_packs_of_those_that_draw_the_same_images(smoke_line: SmokeLine, tmp_path: Path) -> None:
+    arms: list[dict[str, Any]] = [{"losses.text": None, "losses.image": None}, {}, {"text_sources": ["truth"]}]
+    told = [{**arm, "training.data_seed": seed, "training.epochs": 2} for seed in (0, 1) for arm in arms]
+    told[4]["training.optimizer.learning_rate"] = 1e30
+    alone, packed = ([smoke_line.job(tmp_path / name / str(at), one) for at, one in enumerate(told)] for name in "ap")
+    packed = [job.model_copy(update={"run_key": str(at)}) for at, job in enumerate(packed)]
+    assert packs_of(packed, 1) == [[0], [1], [2], [3], [4], [5]]
+    assert packs_of(packed, 2) == [[0], [1, 2], [3], [4, 5]]
+    assert packs_of(packed, 4) == [[0, 1, 2], [3, 4, 5]]
+    done: dict[int, str] = {}
+    epochs: list[tuple[int, Any]] = []
+    InProcessExecutor().train_many(
+        packed, TrialSettings(trials_per_worker=4), lambda at, now: epochs.append((at, now.get("epoch"))),
+        done.__setitem__,
+    )  # fmt: skip
+    assert [at for at, text in done.items() if text] == [4]
+    assert epochs[:6] == [(0, 1), (1, 1), (2, 1), (0, 2), (1, 2), (2, 2)]
+    for at in (0, 1, 2, 3, 5):
+        run(alone[at])
+        assert_same(alone[at], packed[at])

@@ -1,12 +1,12 @@
 # Every command of the project. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint audit test teachers teachers-extra evidence tiny-imagenet photos bench parity chaos chaos-captioning chaos-training clean
+.PHONY: help setup demo lint audit test teachers teachers-extra evidence reproduce tiny-imagenet photos bench parity chaos chaos-captioning chaos-training chaos-sweep mlflow-server clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
-SEEDS ?= 0,1,2,3
-ARMS ?= baseline,kd_t,kd_i,kd_i_t,permuted
+SEEDS ?= 0,1,2,3,4,5,6,7
+ARMS ?=
 TINY_IMAGENET ?= ../shared/data/tiny-imagenet-lt
 
 help: ## list the commands
@@ -52,8 +52,14 @@ EXTRA ?= runs/teachers-extra
 teachers-extra: setup ## more teachers for comparisons, outside the package (EXTRA=folder); about 2 hours, part by part
 	$(BIN)/python -m jobs.teachers_extra --output "$(EXTRA)"
 
-evidence: setup ## paired seeds of every arm against the baseline (SEEDS, ARMS); resumes cell by cell
-	$(BIN)/orchestrator evidence jobs/experiments/evidence.yaml --seeds "$(SEEDS)" --arms "$(ARMS)"
+evidence: setup ## paired seeds of every arm and control against the baseline (SEEDS, ARMS), into RESULTS.md; resumes
+	$(BIN)/orchestrator evidence jobs/experiments/evidence.yaml --seeds "$(SEEDS)" --arms "$(ARMS)" --records reproductions
+
+TARGETS ?= all
+SCALE ?= small
+
+reproduce: setup ## the papers' tables (TARGETS, SCALE) with the teachers of make teachers-extra, into RESULTS.md; resumes
+	$(BIN)/orchestrator reproduce $(TARGETS) --scale "$(SCALE)"
 
 tiny-imagenet: setup ## the line on photographs; TINY_IMAGENET=folder with the list files and tars
 	@test -d "$(TINY_IMAGENET)" || { echo "no folder $(TINY_IMAGENET): say where with TINY_IMAGENET=..."; exit 2; }
@@ -77,7 +83,7 @@ parity: setup ## our losses beside those of timm, open_clip and torchdistill on 
 
 KILLS ?= 50
 
-chaos: chaos-captioning chaos-training ## every chaos suite
+chaos: chaos-captioning chaos-training chaos-sweep ## every chaos suite
 
 chaos-captioning: setup ## captioning under KILLS random kills of actors, driver and raylet; resumes round by round
 	$(BIN)/python -m benchmarks.chaos_captioning --kills "$(KILLS)"
@@ -85,6 +91,15 @@ chaos-captioning: setup ## captioning under KILLS random kills of actors, driver
 chaos-training: KILLS = 20
 chaos-training: setup ## training under 20 (KILLS) random kills of worker, controller and driver; resumes round by round
 	$(BIN)/python -m benchmarks.chaos_training --kills "$(KILLS)"
+
+SERVER ?=
+
+mlflow-server: setup ## an MLflow server with PostgreSQL, artifacts and passwords; SERVER="--host ... --allowed-host ..."
+	$(BIN)/orchestrator mlflow-server $(SERVER)
+
+chaos-sweep: KILLS = 20
+chaos-sweep: setup ## a sweep under 20 (KILLS) random kills of its driver; resumes round by round
+	$(BIN)/python -m benchmarks.chaos_sweep --kills "$(KILLS)"
 
 clean: ## remove build files and caches; the environment and runs/ stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.teachers.random_start import make_random_start
+
 PROJECT = Path(__file__).resolve().parents[1]
 SHEET = PROJECT / "jobs" / "experiments" / "real_images.yaml"
 TEACHER = "resnet10t"
@@ -30,20 +32,6 @@ CHOICES: tuple[tuple[str, str, tuple[float, ...]], ...] = (  # setting, arm it i
     ("losses.image.weight", "image_teacher", (0.3, 1.0, 3.0)),
 )
 WITHOUT = {"baseline": ("text", "image"), "class_name": ("image",), "image_teacher": ("text",), "both": ()}
-
-
-def teacher_start(folder: Path, num_classes: int, side: int) -> None:
-    """A timm folder with the weights that the teacher begins with: random ones of seed 0."""
-    if (folder / "model.safetensors").is_file():
-        return
-    import timm
-    import torch
-    from timm.models import save_for_hf
-
-    torch.manual_seed(0)
-    model = timm.create_model(TEACHER, num_classes=num_classes)
-    config = {"input_size": [3, side, side], "crop_pct": 1.0, "interpolation": "bicubic"}
-    save_for_hf(model, folder, model_config=config, safe_serialization=True)
 
 
 class Line:
@@ -60,7 +48,7 @@ class Line:
         self.folder = storage / "real_images"
         start = storage / "real_images_start"
         num_classes = len((data / "classes.tsv").read_text().splitlines())
-        teacher_start(start, num_classes, image_size)
+        make_random_start(TEACHER, start, num_classes, image_size)
         archives = sorted(path.name for path in data.glob("*.tar"))
         self._told = [
             f"dataset.root={data}",

@@ -18,7 +18,10 @@ from orchestrator.cli_export import add_export_commands
 from orchestrator.cli_help import GroupedCommands, help_of
 from orchestrator.cli_init import add_init_command
 from orchestrator.cli_jobs import add_job_commands
+from orchestrator.cli_leaks import add_leaks_command
 from orchestrator.cli_look import add_look_commands
+from orchestrator.cli_mlflow import add_mlflow_commands
+from orchestrator.cli_reproduce import add_reproduce_commands
 from orchestrator.engine import open_executor
 
 DEFAULT_EXECUTION = Path("jobs/executions/laptop.yaml")
@@ -119,34 +122,6 @@ def write_jobs(
 
         request = Request(experiment, overrides or [], execution, settings or [], open_executor, quiet=quiet)
         write_jobs_command(request, folder)
-
-
-@app.command()
-def evidence(
-    experiment: ExperimentArgument,
-    overrides: OverridesArgument = None,
-    seeds: Annotated[str, typer.Option(help="comma-separated seeds; the same ones for every arm")] = "0,1,2,3",
-    arms: Annotated[str, typer.Option(help="comma-separated arms, the baseline first (default: all)")] = "",
-    execution: ExecutionOption = DEFAULT_EXECUTION,
-    settings: OverrideExecutionOption = None,
-    dry_run: DryRunOption = False,
-    rebuild: RebuildOption = None,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Every arm on several paired seeds: differences to the baseline with 95 % intervals. Resumes cell by cell."""
-    with told_plainly(debug):
-        from orchestrator.errors import ConfigError
-        from orchestrator.stages.command import Request, evidence_command
-
-        if not all(seed.strip().isdigit() for seed in seeds.split(",")):
-            raise ConfigError(f"--seeds {seeds}", expected="whole numbers from 0, for example 0,1,2,3")
-        request = Request(
-            experiment, overrides or [], execution, settings or [], open_executor, dry_run,
-            frozenset(rebuild or []), quiet,
-        )  # fmt: skip
-        names = [name.strip() for name in arms.split(",") if name.strip()]
-        evidence_command(request, names, [int(seed) for seed in seeds.split(",")])
 
 
 @app.command()
@@ -261,6 +236,9 @@ add_convert_command(app, told_plainly)
 add_look_commands(app, told_plainly)
 add_init_command(app, told_plainly)
 add_compare_command(app, told_plainly)
+add_mlflow_commands(app, told_plainly)
+add_leaks_command(app, told_plainly)
+add_reproduce_commands(app, told_plainly, open_executor)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Use the student": ("export", "predict"),
     "Look and clean up": ("show", "verify", "store"),
     "Jobs on a cluster": ("submit", "jobs", "logs", "stop"),
-    "Special": ("write-jobs", "convert-mae", "schemas"),
+    "Special": ("write-jobs", "mlflow-server", "convert-mae", "schemas"),
 }  # fmt: skip
 OTHER = "More"
 OPTIONS = {

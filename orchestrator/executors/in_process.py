@@ -14,6 +14,7 @@ from orchestrator.executors.micro_batches import MicroBatches
 from orchestrator.executors.protocol import (
     EachDone,
     EachProgress,
+    OnEvent,
     OnProgress,
     OnReceipt,
     OnResult,
@@ -73,7 +74,7 @@ class InProcessExecutor:
                     if told.finished or told.error:
                         on_done(place, told.error)
 
-    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
+    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent) -> list[TrialResult]:
         """See `Executor`."""
         found, proposer = SweepFolder(job.folder), job.proposer()
         for number, values in found.waiting().items():

@@ -17,6 +17,7 @@ from orchestrator.search.proposer import Proposer
 from orchestrator.search.space import COST, SearchSpace
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import TrialResult
+from orchestrator.search.variants import variant_of
 from orchestrator.training.run import TrainingJob
 from orchestrator.training.tune import TuningJob
 
@@ -47,6 +48,7 @@ class SweepJob:
         folder: where the trials' folders and the engine's own state go.
         arm: the experiment that trials vary.
         template: the training job of the arm; a trial's differs in settings, folder and identity.
+        variants: the same with other texts and embeddings, by the name of the variant that a trial's values are of.
         warm: ended trials of other sweeps, which the searcher is told first.
         prices: what the budget's cost is reckoned with.
     """
@@ -56,6 +58,7 @@ class SweepJob:
     space: SearchSpace
     arm: Experiment
     template: TrainingJob
+    variants: Mapping[str, TrainingJob] = field(default_factory=dict)
     warm: tuple[TrialResult, ...] = ()
     prices: PriceSettings = field(default_factory=PriceSettings)
 
@@ -84,8 +87,10 @@ class SweepJob:
             "image_size": experiment.image_size,
             "costs": tuple(name for name in self.space.objectives if name.startswith(COST)),
         }
-        checkpointing = self.template.checkpointing.model_copy(update={"root": None})  # a trial's lie in its own folder
-        return self.template.model_copy(update={**changed, "checkpointing": checkpointing})
+        variant = variant_of(self.space, values)
+        template = self.variants[variant] if variant else self.template
+        checkpointing = template.checkpointing.model_copy(update={"root": None})  # a trial's lie in its own folder
+        return template.model_copy(update={**changed, "checkpointing": checkpointing})
 
 
 OnReceipt = Callable[[pa.Table], None]
@@ -94,6 +99,7 @@ OnProgress = Callable[[Mapping[str, Any]], None]  # what a training last told (s
 EachProgress = Callable[[int, Mapping[str, Any]], None]  # the same with the job's position
 EachDone = Callable[[int, str], None]  # the job's position and its error text, "" when it ended well
 OnResult = Callable[[TrialResult], None]
+OnEvent = Callable[[str], None]  # what happened, in words
 
 
 class Executor(Protocol):
@@ -118,8 +124,8 @@ class Executor(Protocol):
     ) -> None:
         """Train students with one worker each, several at a time; `on_done` gets each one's error text, or ""."""
 
-    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
-        """Search; `on_result` is called whenever a trial reports or ends."""
+    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent) -> list[TrialResult]:
+        """Search; `on_result` is called whenever a trial reports or ends, `on_event` with what else happens."""
 
     def close(self) -> None:
         """Give back what was started."""

@@ -68,6 +68,14 @@ class Cluster:
                     remedy="lower the numbers in the execution sheet, or use a larger cluster",
                 )
 
+    def shown(self, *, num_cpus: float, num_gpus: float) -> str:
+        """What a plan takes of what there is, in words."""
+        total = ray.cluster_resources()
+        return (
+            f"{num_cpus:g} of {total.get('CPU', 0.0):g} CPUs and {num_gpus:g} of {total.get('GPU', 0.0):g} GPUs of the "
+            "cluster"
+        )
+
     def require_on_a_node(self, what: str, *, num_cpus: float, num_gpus: float) -> None:
         """Refuse a process that fits on no single node.
 

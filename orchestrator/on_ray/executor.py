@@ -12,6 +12,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.executors.protocol import (
     EachDone,
     EachProgress,
+    OnEvent,
     OnProgress,
     OnReceipt,
     OnResult,
@@ -89,21 +90,42 @@ class RayExecutor:
         self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone
     ) -> None:
         """See `Executor`."""
-        self._require_trials(trials)
+        self._require_trials(trials, jobs[0].loading.num_loaders if jobs else 0)
         train.train_many(jobs, trials, on_progress, on_done)
 
-    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
+    def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent) -> list[TrialResult]:
         """See `Executor`."""
-        self._require_trials(trials)
-        return search.sweep(job, trials, on_result)
+        on_event(self._require_trials(trials, job.template.loading.num_loaders))
+        return search.sweep(job, trials, self._storage / "train", on_result, on_event)
 
-    def _require_trials(self, trials: TrialSettings) -> None:
-        self._cluster.require(
-            f"{trials.num_workers} trial workers",
-            num_cpus=trials.processes * trials.num_cpus_per_worker,
-            num_gpus=trials.processes * trials.num_gpus_per_worker,
-        )
+    def _require_trials(self, trials: TrialSettings, num_loaders: int) -> str:
+        """Refuse trials that can never be placed, or whose batches would be made on CPUs that others hold.
+
+        Returns:
+            The arithmetic, in one line.
+        """
+        what = _counted(trials.num_workers, "trial worker")
+        if trials.num_train_workers > 1:
+            what = f"{_counted(trials.num_workers, 'trial')} of {trials.num_train_workers} workers"
+        cpus, gpus = trials.num_cpus_per_worker, trials.num_gpus_per_worker
+        if num_loaders and 1 + num_loaders > cpus:
+            raise ConfigError(
+                f"a trial worker and the {num_loaders} loaders that make its batches are {1 + num_loaders} processes; "
+                f"execution.trials gives them {cpus:g} CPUs",
+                expected=f"trials.num_cpus_per_worker {1 + num_loaders}, or input.num_loaders {max(0, int(cpus) - 1)}",
+                remedy="set one of them in the execution sheet",
+            )
+        needed = {"num_cpus": trials.processes * cpus, "num_gpus": trials.processes * gpus}
+        self._cluster.require(what, **needed)
+        self._cluster.require_on_a_node("one trial worker", num_cpus=cpus, num_gpus=gpus)
+        each = f" of {trials.trials_per_worker} trials" if trials.trials_per_worker > 1 else ""
+        held = f"{_counted(cpus, 'CPU')} and {_counted(gpus, 'GPU')}"
+        return f"{what}{each}, {held} for each worker: {self._cluster.shown(**needed)}"
 
     def close(self) -> None:
         """Leave or end the cluster."""
         self._cluster.close()
+
+
+def _counted(number: float, what: str) -> str:
+    return f"{number:g} {what}{'' if number == 1 else 's'}"

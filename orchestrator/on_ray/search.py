@@ -1,197 +1,187 @@
-"""Ray Tune: a sweep whose one-worker trials run the training loop inside the trial itself.
+"""Ray Tune: a sweep whose trials are light proxies, and whose work is done by long-lived trial workers.
 
-No trial nests a Train run, so none waits for CPUs that trials hold. A trial's own checkpoints make it resumable; Tune's
-state (searcher, scheduler, trials) is restored from the sweep's folder. Knows nothing of stages.
+Tune decides which trial goes on; a worker trains a pack of them. What happened stands in the sweep's folder; Tune's own
+state is made anew by each command and removed with it. Knows nothing of stages.
 """
 
-import functools
-import random
+import os
+import queue
+import shutil
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import optuna
+import ray
 import ray.tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search import BasicVariantGenerator
 
-from orchestrator.artifacts.storage import read_json
 from orchestrator.config.execution import TrialSettings
 from orchestrator.errors import ArtifactError
-from orchestrator.executors.protocol import OnResult, SweepJob
-from orchestrator.executors.trial_run import start_trial_run
-from orchestrator.search.domains import Choice, Domain, Integer, LogUniform, Uniform
-from orchestrator.search.schedulers import AshaSettings
-from orchestrator.search.searchers import RandomSettings, TpeSettings
+from orchestrator.executors.protocol import OnEvent, OnResult, SweepJob
+from orchestrator.on_ray.nested_trial import NestedTrial
+from orchestrator.on_ray.schedulers import build_scheduler, check_population, is_population
+from orchestrator.on_ray.trial_desk import TrialDeskActor
+from orchestrator.on_ray.trial_proxy import NUMBER, REPLAYS, VALUES, TrialProxy, name_of
+from orchestrator.on_ray.trial_worker import DONORS, TrialWorker
+from orchestrator.on_ray.tune_search import FolderSearcher, SweepState, TuneCallback
+from orchestrator.search.schedulers import HyperBandSettings, NoSchedulerSettings
 from orchestrator.search.trial import TrialResult
-from orchestrator.training.run import PROGRESS, train
 
-EPOCH, VALUES = "epoch", "values"
-POLL_S = 0.5
-
-
-def _run_trial(config: dict[str, Any], sweep: SweepJob) -> None:
-    """What each trial runs: the plain training loop, with one report for each evaluation."""
-    number = _trial_number(ray.tune.get_context().get_trial_name())
-    values = config[VALUES]
-    job = sweep.make_job(number, values)
-    start_trial_run(sweep, job, number, values)
-    for progress in train(job):
-        if sweep.space.metric in progress.metrics:
-            ray.tune.report({EPOCH: progress.epoch, **progress.metrics})
+TUNE = "tune"
+POLL_S, CLOSES_WITHIN_S = 0.5, 120.0
+ENVIRONMENT = {  # of Tune in this process, while the sweep runs
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trials' folders have it all
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that failed has nothing to report
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # the sweep's folder is its state
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_THRESHOLD_S": "3600",
+}
 
 
-def _trial_name(trial: Any, first: int) -> str:
-    """Tune's name and folder of a trial: the counter that leads its tag and survives restores (its id is random)."""
-    return f"trial_{int(trial.experiment_tag.split('_', 1)[0]) - first:05d}"
+def sweep(
+    job: SweepJob, trials: TrialSettings, storage: Path, on_result: OnResult, on_event: OnEvent
+) -> list[TrialResult]:
+    """Run or continue a sweep; trials that have ended are not repeated.
 
-
-def _trial_number(name: str) -> int:
-    """0-based number of a trial, from its name."""
-    return int(name.rsplit("_", 1)[-1])
-
-
-def sweep(job: SweepJob, trials: TrialSettings, on_result: OnResult) -> list[TrialResult]:
-    """Run or continue a sweep; finished trials are not repeated.
+    Args:
+        storage: of Ray Train, where trials train on several workers.
 
     Raises:
+        ConfigError: the scheduler cannot go with such trials.
         ArtifactError: Tune itself failed (a failing trial does not: it is a row with an error).
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    state = job.folder / "tune" / "state"
-    trainable = ray.tune.with_resources(
-        ray.tune.with_parameters(_run_trial, sweep=job),
-        {"CPU": trials.num_cpus_per_worker, "GPU": trials.num_gpus_per_worker},
-    )
-    if ray.tune.Tuner.can_restore(str(state)):
-        tuner = ray.tune.Tuner.restore(str(state), trainable=trainable, resume_unfinished=True, restart_errored=True)
-    else:
-        tuner = _new_tuner(job, trials, trainable, state)
-    outcome: list[Any] = []
+    check_population(job.space, trials)
+    cpus = trials.num_cpus_per_worker * trials.num_train_workers / trials.trials_per_worker
+    gpus = trials.num_gpus_per_worker * trials.num_train_workers / trials.trials_per_worker
+    state = SweepState(job, (cpus, gpus))
+    if not state.is_open():
+        return list(state.found.ended().values())
+    shutil.rmtree(job.folder / TUNE, ignore_errors=True)
+    with _environment(trials), _workers(job, trials) as (desk, workers):
+        tuner = _tuner(job, trials, storage, state, desk, workers)
+        outcome: list[Any] = []
 
-    def fit() -> None:
-        try:
-            outcome.append(tuner.fit())
-        except Exception as error:  # told to the caller below, in the caller's thread
-            outcome.append(error)
+        def fit() -> None:
+            try:
+                outcome.append(tuner.fit())
+            except Exception as error:  # told to the caller below, in the caller's thread
+                outcome.append(error)
 
-    thread = threading.Thread(target=fit, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(POLL_S)
-        for running in _running(job):
-            on_result(running)
+        thread = threading.Thread(target=fit, daemon=True)
+        thread.start()
+        while thread.is_alive() or not state.told.empty():
+            for news in ray.get(desk.news.remote()):
+                on_event(news)
+            _tell(state, on_result)
+        thread.join()
+    shutil.rmtree(job.folder / TUNE, ignore_errors=True)
     if isinstance(outcome[0], Exception):
         raise ArtifactError(f"the sweep failed: {outcome[0]}", remedy="the same command resumes it") from outcome[0]
-    results = sorted((_result(job, found) for found in outcome[0]), key=lambda result: result.number)
-    for result in results:
-        on_result(result)
-    return results
+    shutil.rmtree(job.folder / DONORS, ignore_errors=True)
+    if state.used_up:
+        on_event(state.used_up)
+    return list(state.found.ended().values())
 
 
-def _running(job: SweepJob) -> list[TrialResult]:
-    """How far the trials are, from the files they write."""
-    found = []
-    for path in sorted((job.folder / "trials").glob(f"*/{PROGRESS}")):
-        progress = read_json(path)
-        number = int(path.parent.name)
-        found.append(TrialResult(number, {}, _floats(progress), int(progress[EPOCH]), "running"))
-    return found
+def _tell(state: SweepState, on_result: OnResult) -> None:
+    """Pass on what the trials have told, until nothing has come for a moment."""
+    while True:
+        try:
+            on_result(state.told.get(timeout=POLL_S))
+        except queue.Empty:
+            return
 
 
-def _result(job: SweepJob, found: Any) -> TrialResult:
-    metrics = _floats(found.metrics or {})
-    epochs = int(metrics.pop(EPOCH, 0))
-    number = _trial_number(Path(found.path).name)
-    values = dict(found.config[VALUES])
-    if found.error is not None:
-        lines = [line for line in str(found.error).splitlines() if line.strip()]
-        return TrialResult(number, values, metrics, epochs, "failed", lines[-1].strip() if lines else "died")
-    wanted = job.make_job(number, values).training.epochs
-    return TrialResult(number, values, metrics, epochs, "finished" if epochs >= wanted else "stopped")
+@contextmanager
+def _environment(trials: TrialSettings) -> Iterator[None]:
+    wanted = {**ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(trials.most_at_once)}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
-def _floats(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Our own metrics, without Tune's bookkeeping."""
-    return {
-        name: float(value)
-        for name, value in metrics.items()
-        if (name == EPOCH or "/" in name) and isinstance(value, int | float)
-    }
-
-
-def _new_tuner(job: SweepJob, trials: TrialSettings, trainable: Any, state: Path) -> ray.tune.Tuner:
-    space = job.space
-    run_config = ray.tune.RunConfig(name=state.name, storage_path=str(state.parent), verbose=0)
-    # Tune counts from 1 the trials that a searcher proposes, and from 0 those it draws itself.
-    name = functools.partial(_trial_name, first=1 if isinstance(space.searcher, TpeSettings) else 0)
-    names: dict[str, Any] = {"trial_name_creator": name, "trial_dirname_creator": name}
-    if isinstance(space.searcher, TpeSettings):
-        points = [{f"{VALUES}/{path}": value for path, value in point.items()} for point in space.points]
-        search = OptunaSearch(
-            {f"{VALUES}/{path}": _optuna_distribution(domain) for path, domain in space.parameters.items()},
-            metric=space.metric, mode=space.mode, points_to_evaluate=points or None,
-            sampler=optuna.samplers.TPESampler(
-                seed=space.searcher.seed, n_startup_trials=space.searcher.num_startup_trials
-            ),
-        )  # fmt: skip
-        config = ray.tune.TuneConfig(
-            num_samples=space.num_trials,
-            search_alg=ConcurrencyLimiter(search, max_concurrent=trials.most_at_once),
-            scheduler=_scheduler(job),
-            **names,
+@contextmanager
+def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[Any]]]:
+    """The desk and the trial workers of a sweep; when it ends they have ended, too."""
+    desk = TrialDeskActor.remote(trials.num_workers)
+    workers: list[Any] = []
+    if trials.num_train_workers == 1:
+        remote = ray.remote(TrialWorker).options(
+            num_cpus=trials.num_cpus_per_worker,
+            num_gpus=trials.num_gpus_per_worker,
+            max_restarts=-1,
+            max_concurrency=2 * trials.trials_per_worker + 8,
         )
-        return ray.tune.Tuner(trainable, tune_config=config, run_config=run_config)
+        is_judged = not isinstance(job.space.scheduler, NoSchedulerSettings)
+        workers = [
+            remote.remote(place, job, trials.trials_per_worker, is_judged, desk) for place in range(trials.num_workers)
+        ]
+    try:
+        yield desk, workers
+    finally:
+        closing = [worker.close.remote() for worker in workers]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSES_WITHIN_S)
+        for actor in (*workers, desk):
+            ray.kill(actor)
+
+
+def _tuner(
+    job: SweepJob, trials: TrialSettings, storage: Path, state: SweepState, desk: Any, workers: list[Any]
+) -> ray.tune.Tuner:
+    space, most = job.space, trials.most_at_once
+    proxy = ray.tune.with_parameters(
+        TrialProxy,
+        folder=str(job.folder),
+        objectives=tuple(space.objectives),
+        keeps=is_population(space),
+        desk=desk,
+        workers=workers,
+        nested=partial(NestedTrial, job, trials, storage) if trials.num_train_workers > 1 else None,
+    )
+    # A share of the head node: as many proxies are placed as trials may run, and none takes a CPU from a worker.
+    trainable = ray.tune.with_resources(proxy, {"node:__internal_head__": round(1 / (most + 0.5), 4)})
+    searches: dict[str, Any] = {}
+    param_space: dict[str, Any] = {}
+    if is_population(space):  # Tune takes no searcher with a population: all of it is proposed at once
+        configs: dict[int, dict[str, Any]] = {}
+        while (config := state.next_config()) is not None:
+            configs[config[NUMBER]] = config
+        values = {number: config[VALUES] for number, config in configs.items()}
+        param_space = {
+            NUMBER: ray.tune.grid_search(list(configs)),
+            VALUES: ray.tune.sample_from(lambda spec: dict(values[spec.config[NUMBER]])),
+            REPLAYS: False,
+        }
+        searches = {"search_alg": BasicVariantGenerator(), "num_samples": 1}
+    else:
+        pauses = isinstance(space.scheduler, HyperBandSettings)  # a paused trial is none of those that run
+        searcher = FolderSearcher(state, space.num_trials if pauses else most)
+        searches = {"search_alg": searcher, "num_samples": len(state.found.suggested()) + space.num_trials}
+    first = state.found.suggested().get(0) or job.proposer().propose(0) or {}
     config = ray.tune.TuneConfig(
-        num_samples=space.num_trials,
-        max_concurrent_trials=trials.most_at_once,
-        search_alg=BasicVariantGenerator(
-            points_to_evaluate=[{VALUES: dict(point)} for point in space.points] or None,
-            random_state=space.searcher.seed if isinstance(space.searcher, RandomSettings) else None,
-        ),
-        scheduler=_scheduler(job),
-        **names,
+        scheduler=build_scheduler(space, job.make_job(0, first).training.epochs),
+        reuse_actors=True,
+        trial_name_creator=lambda trial: name_of(trial.config[NUMBER]),
+        trial_dirname_creator=lambda trial: name_of(trial.config[NUMBER]),
+        **searches,
     )
-    domains = {VALUES: {path: _tune_domain(domain) for path, domain in space.parameters.items()}}
-    return ray.tune.Tuner(trainable, param_space=domains, tune_config=config, run_config=run_config)
-
-
-def _scheduler(job: SweepJob) -> TrialScheduler:
-    space = job.space
-    if not isinstance(space.scheduler, AshaSettings):
-        return FIFOScheduler()
-    epochs = job.make_job(0, space.sample(random.Random(0))).training.epochs
-    return ASHAScheduler(
-        time_attr=EPOCH,
-        metric=space.metric,
-        mode=space.mode,
-        max_t=epochs,
-        grace_period=min(space.scheduler.grace_epochs, epochs),
-        reduction_factor=space.scheduler.reduction_factor,
+    run_config = ray.tune.RunConfig(
+        name=f"attempt_{time.time_ns()}",
+        storage_path=str(job.folder / TUNE),
+        verbose=0,
+        callbacks=[TuneCallback(state, workers)],
+        failure_config=ray.tune.FailureConfig(max_failures=3),
     )
-
-
-def _optuna_distribution(domain: Domain) -> optuna.distributions.BaseDistribution:
-    match domain:
-        case Uniform():
-            return optuna.distributions.FloatDistribution(domain.low, domain.high, step=domain.step)
-        case Integer():
-            return optuna.distributions.IntDistribution(domain.low, domain.high, step=domain.step, log=domain.log)
-        case LogUniform():
-            return optuna.distributions.FloatDistribution(domain.low, domain.high, log=True)
-        case Choice():
-            return optuna.distributions.CategoricalDistribution(list(domain.values))
-
-
-def _tune_domain(domain: Domain) -> Any:
-    match domain:
-        case Uniform():
-            return ray.tune.uniform(domain.low, domain.high)
-        case Integer():
-            return ray.tune.qrandint(domain.low, domain.high, domain.step)
-        case LogUniform():
-            return ray.tune.loguniform(domain.low, domain.high)
-        case Choice():
-            return ray.tune.choice(list(domain.values))
+    return ray.tune.Tuner(trainable, param_space=param_space, tune_config=config, run_config=run_config)

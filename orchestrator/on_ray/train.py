@@ -15,9 +15,9 @@ import ray.train
 import ray.train.torch
 
 from orchestrator.config.execution import TrialSettings, WorkerSettings
-from orchestrator.errors import ArtifactError, OrchestratorError
+from orchestrator.errors import ArtifactError, OrchestratorError, Stopped
 from orchestrator.executors.protocol import EachDone, EachProgress, OnProgress
-from orchestrator.on_ray.preemption import PreemptionNotice
+from orchestrator.on_ray.preemption import STOP, PreemptionNotice
 from orchestrator.training.pack import packs_of, train_together
 from orchestrator.training.parallel import check_workers
 from orchestrator.training.run import TrainingJob, forget_error, read_error, read_progress, train, write_error
@@ -37,12 +37,14 @@ def _worker(config: dict[str, str]) -> None:
         return
     parallel = ray.train.get_context().get_world_size() > 1
     try:
-        for progress in train(job, parallel=parallel, notice=PreemptionNotice()):
+        for progress in train(job, parallel=parallel, notice=PreemptionNotice(Path(job.folder))):
             if progress.epoch == progress.num_epochs:  # a report waits for the controller's poll, 2 s
                 ray.train.report({"epoch": progress.epoch, **progress.metrics})
     except OrchestratorError as error:
         write_error(job, error)
         raise
+    except Stopped:  # as told; the run ends as one that is complete does, and gives its places back
+        return
 
 
 def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, on_progress: OnProgress) -> None:
@@ -55,6 +57,7 @@ def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, 
     """
     check_workers(job.training, workers.sizes)
     forget_error(job)
+    (Path(job.folder) / STOP).unlink(missing_ok=True)
     use_gpu = workers.num_gpus_per_worker > 0
     resources = {"CPU": workers.num_cpus_per_worker, **({"GPU": workers.num_gpus_per_worker} if use_gpu else {})}
     trainer = ray.train.torch.TorchTrainer(

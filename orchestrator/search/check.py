@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.artifacts.fingerprint import fingerprint
-from orchestrator.config.arms import OF_AN_ARM, shared_by_arms
+from orchestrator.config.arms import OF_AN_ARM, shared_by_trials
 from orchestrator.config.composition import blueprint, problems_of, supplied
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import with_overrides
@@ -17,6 +17,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.search.domains import Choice, Integer, LogUniform, Uniform, Value
 from orchestrator.search.schedulers import Pb2Settings, PbtSettings
 from orchestrator.search.space import SearchSpace
+from orchestrator.search.variants import wrong_variants
 
 NUM_SAMPLES_CHECKED, NUM_PROBLEMS_TOLD = 20, 8
 
@@ -28,7 +29,8 @@ def check_space(space: SearchSpace, experiment: Experiment) -> None:
         ConfigError: every problem found, each once, with the nearest known path.
     """
     tree = experiment.model_dump(mode="json")
-    problems = list(_unknown(space, tree)) + shared_by_arms((*space.parameters, *space.fixed), tree)
+    problems = list(_unknown(space, tree)) + shared_by_trials((*space.parameters, *space.fixed), tree)
+    problems += wrong_variants(space)
     if not problems:
         problems = list(dict.fromkeys(_unfit(space, experiment)))
     if not problems:

@@ -53,7 +53,7 @@ class SearchSpace(Frozen):
     def _parts_fit(self) -> Self:
         problems = [*self._wrong_conditions()]
         if not problems:
-            problems += [*self._wrong_points(), *self._wrong_size()]
+            problems += [*self._wrong_points(), *self._wrong_size(), *self._wrong_fixed()]
         problems += [*self._wrong_objectives(), *self._wrong_pairs()]
         if problems:
             raise ValueError("; ".join(problems))
@@ -201,6 +201,11 @@ class SearchSpace(Frozen):
         if wanted is not None and wanted != most:
             more = f"leaves {most - wanted} untried" if wanted < most else "is more"
             yield f"budget.num_trials: {wanted} {more}; the grid has {most}. Leave it out, or take searcher random"
+
+    def _wrong_fixed(self) -> Iterator[str]:
+        for path in self.fixed:
+            if below := [other for other in self.parameters if other.startswith(f"{path}.")]:
+                yield f"fixed.{path}: {below[0]} is swept in it; set it in the experiment, for the final student too"
 
     def _wrong_objectives(self) -> Iterator[str]:
         for name in self.objectives:

@@ -83,7 +83,7 @@ def plan(context: Context, parent: Plan) -> Plan:
         "prompts": experiment.prompt_texts(),
         "splits": list(experiment.caption_splits),
     }
-    return Plan("caption", context.folder / "captions", settings, {"index": parent.fingerprint}, is_view=True)
+    return Plan("caption", context.texts_folder / "captions", settings, {"index": parent.fingerprint}, is_view=True)
 
 
 def wanted_rows(context: Context, index: Path) -> Iterator[pa.Table]:

@@ -92,8 +92,14 @@ def run_command(until: str, request: Request) -> None:
         _show(context, plans["report"].folder, report.load(plans["report"]))
 
 
-def evidence_command(request: Request, arms: Sequence[str], seeds: Sequence[int]) -> None:
-    """Train arms on paired seeds and print the differences with their intervals, or tell what would be done."""
+def evidence_command(
+    request: Request, arms: Sequence[str], seeds: Sequence[int], on_made: Callable[[Context, evidence.Cell], None]
+) -> None:
+    """Train arms on paired seeds and print the differences with their intervals, or tell what would be done.
+
+    Args:
+        on_made: called with each finished cell.
+    """
     context = request.context()
     arms = arms or list(context.experiment.arms)
     evidence.check(context.experiment, arms, seeds)
@@ -106,7 +112,7 @@ def evidence_command(request: Request, arms: Sequence[str], seeds: Sequence[int]
     with tracked(context):
         plans = line.run(context, "shard")
         tracked_runs.log_fingerprints(context, plans)
-        table = evidence.make(context, plans, arms, seeds)
+        table = evidence.make(context, plans, arms, seeds, lambda cell: on_made(context, cell))
     context.feedback.console.print(table, markup=False)
 
 

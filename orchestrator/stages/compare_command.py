@@ -13,7 +13,14 @@ from orchestrator.errors import ArtifactError
 from orchestrator.reporting.comparison import caution, comparison_json, comparison_tables, words
 from orchestrator.reporting.comparison_page import render_comparison
 from orchestrator.reporting.page import write_page
+from orchestrator.reporting.sweep_comparison import (
+    render_sweep_comparison,
+    sweep_comparison_json,
+    sweep_comparison_table,
+    sweep_words,
+)
 from orchestrator.stages import compare
+from orchestrator.stages.compare_sweeps import collect_sweeps
 from orchestrator.stages.compared_sides import Side, find_sides
 
 FOLDER = "comparisons"
@@ -43,6 +50,11 @@ def run_compare(names: Sequence[str], root: Path, output: Path | None, confidenc
             "a sweep and a student", expected="sweeps with sweeps, or students (arms, cells, experiments) with students"
         )
     path = output or root / FOLDER / f"{_file_name(sides)}.html"
+    if sides[0].sweep is not None:
+        found = collect_sweeps(sides)
+        write_page(render_sweep_comparison(found), path)
+        told = {**sweep_comparison_json(found), "page": str(path)}
+        return Shown((sweep_comparison_table(found),), sweep_words(found), found.warnings, path, told)
     data = compare.collect(sides, confidence)
     write_page(render_comparison(data), path)
     return Shown(

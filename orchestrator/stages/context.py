@@ -6,7 +6,7 @@ Reads and writes manifests. Knows nothing of the single stages.
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,7 @@ class Context:
     Attributes:
         rebuild: stages to be made anew whatever lies there.
         rehash: read and hash the images again instead of trusting names, sizes and times.
+        variant: name of a sweep's variant of the texts and their embeddings; "": the experiment's own.
         open_executor: called when work needs an engine, and only then: a finished line starts no cluster.
     """
 
@@ -112,6 +113,7 @@ class Context:
     open_executor: Callable[[], Executor]
     rebuild: frozenset[str] = frozenset()
     rehash: bool = False
+    variant: str = ""
     _executor: Executor | None = None
     _rebuilt: set[Path] = field(default_factory=set)
 
@@ -124,6 +126,15 @@ class Context:
     def folder(self) -> Path:
         """The experiment's own folder."""
         return self.root / self.experiment.name
+
+    @property
+    def texts_folder(self) -> Path:
+        """Where descriptions, captions and embeddings lie."""
+        return self.folder / "variants" / self.variant if self.variant else self.folder
+
+    def of_variant(self, experiment: Experiment, name: str) -> "Context":
+        """The same with another experiment, whose texts and embeddings lie apart; the engine is this one's."""
+        return replace(self, experiment=experiment, variant=name, open_executor=lambda: self.executor, _executor=None)
 
     @property
     def hot_copies(self) -> Path | None:

@@ -72,7 +72,9 @@ def plan(context: Context, parent: Plan) -> Plan | None:
         "describer": experiment.describer_settings().identity(),
         "prompts": {level: DESCRIPTION_PROMPTS[level] for level in levels},
     }
-    return Plan("describe", context.folder / "descriptions", settings, {"index": parent.fingerprint}, is_view=True)
+    return Plan(
+        "describe", context.texts_folder / "descriptions", settings, {"index": parent.fingerprint}, is_view=True
+    )
 
 
 def load(plans: Mapping[str, Plan]) -> pa.Table | None:

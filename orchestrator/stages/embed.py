@@ -54,7 +54,7 @@ def plan(context: Context, parents: Mapping[str, Plan], data_seed: int | None = 
         if recipe.data_seed != experiment.training.data_seed:
             folder = f"embeddings-seed-{recipe.data_seed}"
     fingerprints = {name: parents[name].identity for name in READS if name in parents}
-    return Plan("embed", context.folder / folder, settings, fingerprints, is_view=True)
+    return Plan("embed", context.texts_folder / folder, settings, fingerprints, is_view=True)
 
 
 def make(context: Context, parents: Mapping[str, Plan], data_seed: int | None = None) -> Plan:

@@ -184,7 +184,7 @@ class Encoded:
         Raises:
             ArtifactError: an input could not be encoded.
         """
-        account, refused = make_rows(context, self.job(context, also), folder or context.folder / "embeddings")
+        account, refused = make_rows(context, self.job(context, also), folder or context.texts_folder / "embeddings")
         keys = {*self.keys, *(also.keys if also is not None else ())}
         if refused & keys:
             told = self.store.refused(sorted(refused)).slice(0, 1).to_pylist()[0]

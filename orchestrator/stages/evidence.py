@@ -9,7 +9,7 @@ import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,14 +58,28 @@ def _twice(names: Sequence[object]) -> list[object]:
     return [name for name, count in Counter(names).items() if count > 1]
 
 
-def cells(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
-    """The cells, seed by seed, so that a stopped run has whole pairs."""
+def as_the_arm(arm: str, seed: int) -> dict[str, Any]:
+    """A cell differs from its arm in nothing but the seeds."""
+    return {}
+
+
+def cells(
+    context: Context,
+    parents: Mapping[str, Plan],
+    arms: Sequence[str],
+    seeds: Sequence[int],
+    changes: Callable[[str, int], Mapping[str, Any]] = as_the_arm,
+) -> list[Cell]:
+    """The cells, seed by seed, so that a stopped run has whole pairs.
+
+    Args:
+        changes: settings of the cell of (arm, seed) besides its seeds, such as the student that it starts from.
+    """
     found = []
     for seed in seeds:
         for arm in arms:
-            experiment = arm_experiment(
-                context.experiment, arm, {"training.data_seed": seed, "training.init_seed": seed}
-            )
+            seeded = {"training.data_seed": seed, "training.init_seed": seed, **changes(arm, seed)}
+            experiment = arm_experiment(context.experiment, arm, seeded)
             settings = train_settings(
                 experiment.student,
                 experiment.adaptor,
@@ -93,16 +107,16 @@ def _parents(context: Context, parents: Mapping[str, Plan], seed: int) -> dict[s
     return {**parents, "embed": embed.plan(context, parents, seed)}
 
 
-def make(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], seeds: Sequence[int]) -> str:
-    """Train and evaluate what is missing; returns the table as Markdown."""
+def make(
+    context: Context,
+    parents: Mapping[str, Plan],
+    arms: Sequence[str],
+    seeds: Sequence[int],
+    on_made: Callable[[Cell], None],
+) -> str:
+    """Train and evaluate what is missing (see `make_cells`); returns the table as Markdown."""
     wanted = cells(context, parents, arms, seeds)
-    todo = [cell for cell in wanted if context.begin(cell.plan) is None]
-    context.feedback.event("evidence", f"{len(wanted)} cells, {len(wanted) - len(todo)} of them reused")
-    for seed in dict.fromkeys(cell.seed for cell in todo):
-        if _parents(context, parents, seed)["embed"].folder != parents["embed"].folder:
-            embed.make(context, parents, seed)
-    if todo:
-        _train(context, parents, todo)
+    make_cells(context, parents, wanted, on_made)
     results = {(cell.arm, cell.seed): read_json(cell.plan.folder / EVALUATION)["metrics"] for cell in wanted}
     table = render(results, arms, seeds, controls(context.experiment, arms))
     rows = [{"arm": arm, "seed": seed, **metrics} for (arm, seed), metrics in results.items()]
@@ -111,6 +125,31 @@ def make(context: Context, parents: Mapping[str, Plan], arms: Sequence[str], see
     context.tracker.log_artifact(context.experiment.name, context.folder / "evidence.md")
     context.tracker.set_tags(context.experiment.name, {NOTE_TAG: table})
     return table
+
+
+def make_cells(
+    context: Context,
+    parents: Mapping[str, Plan],
+    wanted: Sequence[Cell],
+    on_made: Callable[[Cell], None],
+) -> None:
+    """Train and evaluate those that are missing; `on_made` is called with each finished one, made or reused.
+
+    Raises:
+        ArtifactError: some failed; the others are finished.
+    """
+    todo = []
+    for cell in wanted:
+        if context.begin(cell.plan) is None:
+            todo.append(cell)
+        else:
+            on_made(cell)
+    context.feedback.event("evidence", f"{len(wanted)} cells, {len(wanted) - len(todo)} of them reused")
+    for seed in dict.fromkeys(cell.seed for cell in todo):
+        if _parents(context, parents, seed)["embed"].folder != parents["embed"].folder:
+            embed.make(context, parents, seed)
+    if todo:
+        _train(context, parents, todo, on_made)
 
 
 def controls(experiment: Experiment, arms: Sequence[str]) -> list[tuple[str, str]]:
@@ -127,7 +166,9 @@ def controls(experiment: Experiment, arms: Sequence[str]) -> list[tuple[str, str
     ]
 
 
-def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) -> None:
+def _train(
+    context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell], on_made: Callable[[Cell], None]
+) -> None:
     jobs: list[TrainingJob] = []
     for cell in todo:
         key = run_key(context, cell.arm, cell.seed)
@@ -169,6 +210,7 @@ def _train(context: Context, parents: Mapping[str, Plan], todo: Sequence[Cell]) 
             seconds = time.perf_counter() - started[index]
             context.finish(cell.plan, {"images": found["images"]}, metrics, seconds)
             context.tracker.end_run(key, "FINISHED")
+            on_made(cell)
 
         context.executor.train_many(jobs, context.execution.trials, on_progress, on_done)
     if errors:

@@ -54,13 +54,14 @@ def run(context: Context, until: str) -> dict[str, Plan]:
         best[experiment.sweep.arm] = sweep.make(context, plans, planned)
         plans["sweep"] = planned
     if "train" in wanted:
-        for arm in experiment.arms:
-            plans[f"train/{arm}"] = train.make(context, plans, arm, best.get(arm, {}))
+        data = {arm: sweep.data_of(context, plans, arm, best.get(arm, {})) for arm in experiment.arms}
+        for arm, (inner, read) in data.items():
+            plans[f"train/{arm}"] = train.make(inner, read, arm, best.get(arm, {}))
     if "evaluate" in wanted:
         if "tune" in plans:
             plans["evaluate-teacher"] = evaluate_teacher.make(context, plans)
-        for arm in experiment.arms:
-            plans[f"evaluate/{arm}"] = evaluate.make(context, plans, plans[f"train/{arm}"], arm)
+        for arm, (inner, read) in data.items():
+            plans[f"evaluate/{arm}"] = evaluate.make(inner, read, plans[f"train/{arm}"], arm)
     if "report" in wanted:
         plans["report"] = report.make(context, plans)
     return plans
@@ -97,6 +98,7 @@ def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:
     ]
     best: Mapping[str, Any] | None = {}
     if "sweep" in wanted and (planned := sweep.plan(context, plans)) is not None:
+        rows += sweep.forecast_variants(context, plans)
         rows.append(("sweep", *told(context, planned)))
         best = sweep.best_values(planned) if planned.status() is Status.REUSE else None
     if "train" in wanted:
@@ -105,7 +107,9 @@ def forecast(context: Context, until: str) -> list[tuple[str, str, str]]:
             if swept and best is None:
                 rows.append(("train", f"{context.experiment.name}/arms/{arm}", "make (after the sweep)"))
             else:
-                rows.append(("train", *told(context, train.plan(context, plans, arm, best if swept and best else {}))))
+                values = best if swept and best else {}
+                inner, read = sweep.data_of(context, plans, arm, values)
+                rows.append(("train", *told(context, train.plan(inner, read, arm, values))))
     if "evaluate" in wanted and "tune" in plans:
         rows.append(("evaluate", f"{context.experiment.name}/{evaluate_teacher.FOLDER}", "make or reuse"))
     later = [f"evaluations/{arm}" for arm in context.experiment.arms] if "evaluate" in wanted else []

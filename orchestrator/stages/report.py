@@ -21,7 +21,7 @@ from orchestrator.reporting.data import (
 )
 from orchestrator.reporting.html import write_html
 from orchestrator.reporting.markdown import render_markdown
-from orchestrator.stages import evaluate, index, report_captions, sweep, sweep_answers, train
+from orchestrator.stages import evaluate, index, leaks, report_captions, sweep, sweep_answers, train
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.tracked_runs import environment
 from orchestrator.tracking import NOTE_TAG, artifact_root, resolve_uri, ui_command
@@ -105,8 +105,14 @@ def collect(context: Context, plans: Mapping[str, Plan]) -> ReportData:
         environment=environment(),
         commands=(" ".join(["orchestrator", *sys.argv[1:]]), open_command(context)),
         counts=counts,
-        notes=tuple(filter(None, (context.experiment.description.strip(), *notes))),
+        notes=tuple(filter(None, (context.experiment.description.strip(), *notes, _leaks(context)))),
     )
+
+
+def _leaks(context: Context) -> str:
+    """What the quick looks for leaks found, in one line; pixels are compared by the command alone."""
+    told = leaks.summary(leaks.find(context.folder, look_at_pixels=False))
+    return f"{told} See: orchestrator leaks {context.experiment.name}" if told else ""
 
 
 def _arm(context: Context, plans: Mapping[str, Plan], arm: str, data: DatasetIndex) -> ArmResult:

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts.manifest import read_manifest
+from orchestrator.artifacts.manifest import Status, read_manifest
 from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.config.load import arm_experiment
 from orchestrator.config.run_tags import run_tags
@@ -21,12 +21,12 @@ from orchestrator.search.space import load_space
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import TrialResult
 from orchestrator.search.warm_start import read_warm_start
-from orchestrator.stages import sweep_answers, train
+from orchestrator.stages import sweep_answers, sweep_variants, train
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.sweep_note import sweep_note
 from orchestrator.stages.tracked_runs import dataset_of, status_of
 from orchestrator.tracking import NOTE_TAG
-from orchestrator.training.run import train_settings
+from orchestrator.training.run import TrainingJob, train_settings
 from orchestrator.vocabulary import SPLIT_SELECT
 
 TRIALS = "trials.json"
@@ -49,6 +49,8 @@ def plan(context: Context, parents: Mapping[str, Plan]) -> Plan | None:
         "engine": context.execution.engine,
     }
     fingerprints = {name: parents[name].identity for name in ("shard", "embed")}
+    for name, variant in sweep_variants.plan(context, parents, space).items():
+        fingerprints[f"embed/{name}"] = variant.plans["embed"].identity
     fingerprints |= {f"warm_start/{name}": found for name, found in read_warm_start(space).fingerprints.items()}
     return Plan("sweep", context.folder / "sweeps" / space.name, settings, fingerprints, is_view=False)
 
@@ -80,18 +82,27 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> dict[s
             """A trial's run ends when the trial does: its final objective, its true status and why it stopped."""
             trial_key = f"{key}/trial/{result.number:04d}"
             context.tracker.log_dataset(trial_key, dataset)
+            final = {f"objective/{name}": result.metrics[name] for name in space.objectives if name in result.metrics}
+            final = final if len(space.objectives) > 1 else {}
             if space.metric in result.metrics:
-                context.tracker.log_metrics(trial_key, {"objective": result.metrics[space.metric]}, result.epochs)
+                final["objective"] = result.metrics[space.metric]
+            if final:
+                context.tracker.log_metrics(trial_key, final, result.epochs)
             reason = {"stopped": "stopped early by the scheduler", "failed": result.error}.get(result.status, "")
             context.tracker.end_run(trial_key, "FAILED" if result.status == "failed" else "FINISHED", reason)
 
-        template = train.make_job(context, arm, parents, folder, key)
+        template, templates = train.make_job(context, arm, parents, folder, key), dict[str, TrainingJob]()
+        for name, variant in sweep_variants.plan(context, parents, space).items():
+            context.feedback.event("sweep", f"variant {name}: {sweep_variants.shown(variant.values)}")
+            variant.make()
+            inner = arm_experiment(variant.context.experiment, reference.arm, variant.values)
+            templates[name] = train.make_job(variant.context, inner, variant.plans, folder, key)
         warm = read_warm_start(space)
         if space.warm_start:
             told = f"{len(warm.trials)} trials of {len(space.warm_start)} other sweeps are told to the searcher"
             context.feedback.event("sweep", told + (f", {warm.skipped} do not fit" if warm.skipped else ""))
         SweepFolder(folder).forget_if_all_failed()
-        job = SweepJob(key, folder, space, arm, template, warm.trials, context.execution.prices)
+        job = SweepJob(key, folder, space, arm, template, templates, warm.trials, context.execution.prices)
         try:
             results = _search(context, job, ended)
         except BaseException as error:
@@ -122,6 +133,28 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> dict[s
         _write_answers(context, parents, planned.folder)
     sweep_answers.tell(context, planned.folder)
     return best_values(planned)
+
+
+def forecast_variants(context: Context, parents: Mapping[str, Plan]) -> list[tuple[str, str, str]]:
+    """Rows (stage, folder, make | reuse) of what a sweep's variants have of their own."""
+    reference = context.experiment.sweep
+    assert reference is not None
+    found = sweep_variants.plan(context, parents, load_space(Path(reference.space)))
+    return [
+        (stage, str(one.plans[stage].folder.relative_to(context.root)), f"{_word(one.plans[stage])} ({_told(one)})")
+        for one in found.values()
+        for stage in one.own
+    ]
+
+
+def data_of(
+    context: Context, parents: Mapping[str, Plan], arm: str, best: Mapping[str, Any]
+) -> tuple[Context, dict[str, Plan]]:
+    """What an arm's final student reads, and the context in which it is trained and evaluated."""
+    reference = context.experiment.sweep
+    if reference is None or reference.arm != arm or not best:
+        return context, dict(parents)
+    return sweep_variants.of_best(context, parents, best, load_space(Path(reference.space)))
 
 
 def best_values(planned: Plan) -> dict[str, Any]:
@@ -168,4 +201,12 @@ def _search(context: Context, job: SweepJob, ended: Callable[[TrialResult], None
                 done.add(result.number)
             advance(len(done), "running: " + " ".join(f"#{n} epoch {e}" for n, e in sorted(epochs.items())))
 
-        return context.executor.sweep(job, trials, on_result)
+        return context.executor.sweep(job, trials, on_result, lambda told: context.feedback.event("sweep", told))
+
+
+def _word(planned: Plan) -> str:
+    return "reuse" if planned.status() is Status.REUSE else "make what the store lacks"
+
+
+def _told(variant: sweep_variants.Variant) -> str:
+    return sweep_variants.shown(variant.values)

@@ -23,10 +23,11 @@ def write(context: Context, parents: Mapping[str, Plan], folder: Path) -> dict[s
     written = {}
     for arm in context.experiment.arms:
         best = sweep.best_values(parents["sweep"]) if swept is not None and swept.arm == arm else {}
-        planned = train.plan(context, parents, arm, best)
+        inner, data = sweep.data_of(context, parents, arm, best)
+        planned = train.plan(inner, data, arm, best)
         context.begin(planned)
-        experiment = arm_experiment(context.experiment, arm, best)
-        job = train.make_job(context, experiment, parents, planned.folder, f"{context.experiment.name}/arm/{arm}")
+        experiment = arm_experiment(inner.experiment, arm, best)
+        job = train.make_job(inner, experiment, data, planned.folder, f"{context.experiment.name}/arm/{arm}")
         written[arm] = folder / f"{arm}.json"
         folder.mkdir(parents=True, exist_ok=True)
         write_bytes(written[arm], job.model_dump_json(indent=1).encode())

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.frozen import Frozen
 from orchestrator.secrecy import redacted
 from orchestrator.tracking.events import NOTE_TAG, RunStatus
+from orchestrator.tracking.machine import MachineMetrics
 from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.mlflow_store import artifact_root, prepare
 from orchestrator.tracking.presence import Presence, root_identity
@@ -51,11 +52,13 @@ class TrackingSettings(Frozen):
     """Where runs are reported: `mlflow` (a SQLite file under the storage root unless `uri` names a store) or `none`.
 
     MLFLOW_TRACKING_URI in the environment wins over `uri`. `experiment_name` None means the experiment's own name.
+    `system_metrics` samples CPU, memory, disk, network and GPUs of the command's machine into the command's run.
     """
 
     kind: Literal["mlflow", "none"] = "mlflow"
     uri: str | None = None
     experiment_name: str | None = None
+    system_metrics: bool = False
 
 
 def resolve_uri(settings: TrackingSettings, storage_root: Path) -> str:
@@ -115,8 +118,10 @@ def tracking(
     with shipper, Presence(spool_dir, experiment_name) as presence:
         if presence.is_alone():
             tracker.end_stale(experiment_name, DIED)
+        machine = MachineMetrics(tracker, experiment_name) if settings.system_metrics else nullcontext()
         try:
-            yield tracker
+            with machine:
+                yield tracker
         finally:
             if presence.is_alone():
                 tracker.end_stale(experiment_name, LEFT)

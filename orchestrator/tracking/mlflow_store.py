@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
+PASSWORD_FILE_VARIABLE = "MLFLOW_TRACKING_PASSWORD_FILE"
 _QUIET_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -36,7 +37,14 @@ def artifact_root(uri: str) -> Path | None:
 
 
 def open_client(uri: str) -> "MlflowClient":
-    """A quiet client: no telemetry, no migration log, no long retries. What the environment sets already wins."""
+    """A quiet client: no telemetry, no migration log, no long retries. What the environment sets already wins.
+
+    A server's user and password are MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or the file that
+    MLFLOW_TRACKING_PASSWORD_FILE names.
+    """
+    file = os.environ.get(PASSWORD_FILE_VARIABLE)
+    if file and not os.environ.get("MLFLOW_TRACKING_PASSWORD") and not sqlite_path(uri):
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = Path(file).read_text().strip()
     for name, value in _QUIET_DEFAULTS.items():
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.tracking", "mlflow.store.tracking"):

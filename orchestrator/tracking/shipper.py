@@ -71,14 +71,15 @@ class Shipper:
     def drain(self, timeout_s: float) -> bool:
         """Wait until everything written so far was sent; False, with one line that says what stays, when it was not."""
         self.start()
-        deadline = time.monotonic() + timeout_s
+        deadline, pause_s = time.monotonic() + timeout_s, min(0.05, self.period_s)
         self._draining.set()
         try:
             while self.pending():
                 if time.monotonic() >= deadline:
                     break
                 self._wake.set()
-                time.sleep(min(0.05, self.period_s))
+                time.sleep(pause_s)
+                pause_s = min(1.5 * pause_s, 0.5)  # a look reads all that is left, which may be much
         finally:
             self._draining.clear()
         left = self.pending()

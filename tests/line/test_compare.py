@@ -8,14 +8,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from orchestrator.artifacts.storage import read_json, read_table, write_json, write_table
 from orchestrator.cli import app
-from orchestrator.config.load import load_experiment, with_overrides
+from orchestrator.config.load import arm_experiment, load_experiment, with_overrides
 from orchestrator.errors import ArtifactError
+from orchestrator.reporting.sweep_comparison import sweep_words
 from orchestrator.stages import evidence, line
 from orchestrator.stages.compare import collect
+from orchestrator.stages.compare_command import run_compare
+from orchestrator.stages.compare_sweeps import collect_sweeps
 from orchestrator.stages.compared_sides import find_sides
 from tests.smoke_line import SMOKE, quiet_context
 
@@ -30,6 +34,42 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     plans = line.run(context, "evaluate")
     evidence.make(context, plans, ["baseline", "distilled"], [0, 1])
     return folder
+
+
+def _sweep(folder: Path, name: str, epochs: int, objective: str = "select/all") -> None:
+    space = {
+        "name": name, "question": "?", "expected": "!", "cost": "seconds", "fixed": {"training.epochs": epochs},
+        "parameters": {"adaptor.depth": {"kind": "grid", "values": [0, 1]}}, "objectives": {objective: "max"},
+        "searcher": {"kind": "grid"}, "scheduler": {"kind": "none"},
+    }  # fmt: skip
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(space))
+    changed = with_overrides(
+        load_experiment(SMOKE), {**FEWER, "sweep": {"space": str(path), "arm": "distilled"}}, "test"
+    )
+    line.run(quiet_context(changed, folder), "sweep")
+
+
+def test_two_sweeps_are_paired_on_the_configurations_that_both_tried_and_their_best_sheet_runs(root: Path) -> None:
+    for name, epochs in (("one", 1), ("again", 1), ("longer", 2)):
+        _sweep(root, name, epochs)
+    same = collect_sweeps(find_sides(["smoke/one", "smoke/again"], root))
+    assert same.paired[0] is not None
+    assert (same.paired[0].mean, same.paired[0].half_width, same.paired[0].num_pairs) == (0, 0, 2)  # bit for bit
+    assert "not distinguishable" in sweep_words(same)[1]
+    ended = CliRunner().invoke(app, ["compare", "smoke/one", "smoke/longer", "--root", str(root), "--json"])
+    assert ended.exit_code == 0, ended.output
+    told = json.loads(ended.stdout)
+    assert "fixed other settings" in told["warnings"][0]
+    assert ["1", "2"] in [row["values"] for row in told["settings"] if row["path"].endswith("training.epochs")]
+    trials = read_json(root / "smoke" / "sweeps" / "longer" / "trials.json")["trials"]
+    best = max(trial["metrics"]["select/all"] for trial in trials)
+    assert told["sides"][1]["best"]["select/all"] == best == told["sides"][1]["best_so_far"][-1][1]
+    sheet = load_experiment(root / "smoke" / "sweeps" / "longer" / "best.yaml")
+    assert arm_experiment(sheet, "distilled").adaptor.depth in (0, 1)
+    assert (sheet.name, sheet.sweep) == ("smoke-longer-best", None)
+    with pytest.raises(ArtifactError, match="a sweep and a student"):
+        run_compare(["smoke/one", "smoke/baseline"], root, None, 0.95)
 
 
 @pytest.fixture

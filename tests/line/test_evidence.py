@@ -53,7 +53,8 @@ def test_a_seed_named_twice_or_an_unknown_arm_is_refused_before_anything_is_made
 def test_an_arms_controls_are_those_that_differ_only_in_the_texts_they_read() -> None:
     experiment = load_experiment(PROJECT / "jobs" / "experiments" / "evidence.yaml")
     pairs = controls(experiment, list(experiment.arms))
-    assert pairs == [("kd_t", other) for other in ("permuted", "permuted_within_class", "class_name", "oracle")]
+    others = ("permuted", "permuted_within_class", "class_name", "oracle", "random")
+    assert pairs == [("kd_t", other) for other in others]
 
 
 def test_a_student_whose_width_a_sweep_chose_is_evaluated_as_it_was_trained(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The Ray engine on one local cluster of two CPUs and two logical GPUs: it places, refuses, ends, resumes, and agrees
 with the engine in process."""
 
-import json
 import math
 import os
 import shutil
@@ -15,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import ray
 
 from orchestrator.artifacts.storage import read_json, read_table
 from orchestrator.config.execution import (
@@ -25,14 +23,11 @@ from orchestrator.config.execution import (
     TrialSettings,
     WorkerSettings,
 )
-from orchestrator.config.load import load_experiment, validate, with_overrides
+from orchestrator.config.load import load_experiment, with_overrides
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.executors.in_process import InProcessExecutor
 from orchestrator.executors.micro_batches import MicroBatchWriter
-from orchestrator.executors.protocol import SweepJob
 from orchestrator.on_ray.executor import RayExecutor
-from orchestrator.search.space import SearchSpace
-from orchestrator.search.trial import TrialResult
 from orchestrator.stages import caption, describe, index, tune
 from orchestrator.tracking import TrackingSettings
 from orchestrator.training.input_settings import InputSettings
@@ -216,52 +211,6 @@ def test_two_workers_train_a_student_and_a_killed_worker_costs_only_time(
     assert all(math.isfinite(row["train/loss"]) for row in history)
     assert history[-1]["train/loss"] < history[0]["train/loss"]
     assert eventually(lambda: our_ray_workers("TrainWorker") == [])
-
-
-def test_a_sweep_with_tpe_and_asha_ends_and_gives_everything_back(
-    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
-) -> None:
-    space = validate(
-        SearchSpace,
-        {
-            "name": "test", "question": "?", "expected": "!", "cost": "seconds", "budget": {"num_trials": 4},
-            "parameters": {
-                "losses.text.weight": {"kind": "loguniform", "low": 0.1, "high": 10},
-                "adaptor.depth": {"kind": "choice", "values": [0, 1]},
-            },
-            "points": [{"losses.text.weight": 1.0, "adaptor.depth": 1}],
-            "fixed": {"training.epochs": 4},
-            "scheduler": {"kind": "asha", "grace_epochs": 1, "reduction_factor": 2},
-            "searcher": {"kind": "optuna_tpe", "seed": 3, "num_startup_trials": 2},
-        },
-        "test",
-    )  # fmt: skip
-    template = smoke_line.job(tmp_path / "sweep")
-    job = SweepJob("smoke/sweep/test", tmp_path / "sweep", space, smoke_line.context.experiment, template)
-    told: list[TrialResult] = []
-    results = executor.sweep(job, TrialSettings(num_workers=2), told.append)
-
-    assert [result.number for result in results] == [0, 1, 2, 3]
-    assert {result.status for result in results} <= {"finished", "stopped"}
-    assert any(result.status == "finished" for result in results)
-    assert results[0].values == {"losses.text.weight": 1.0, "adaptor.depth": 1}
-    assert len({json.dumps(dict(result.values)) for result in results}) == 4
-    for result in results:
-        assert 0.1 <= result.values["losses.text.weight"] <= 10
-        assert result.values["adaptor.depth"] in (0, 1)
-        assert 0 <= result.metrics["select/all"] <= 1
-        assert result.epochs == 4 if result.status == "finished" else 1 <= result.epochs < 4
-    assert {result.number for result in told} == {0, 1, 2, 3}
-
-    assert eventually(lambda: ray.available_resources().get("CPU") == 2)
-    assert eventually(
-        lambda: our_ray_workers("_run_trial") + our_ray_workers("ImplicitFunc") + our_ray_workers("trial_0") == []
-    )
-
-    again = executor.sweep(job, TrialSettings(num_workers=2), nothing)  # the same command, resumed at its end
-    assert [(result.number, result.values, result.status, result.epochs) for result in again] == [
-        (result.number, result.values, result.status, result.epochs) for result in results
-    ]
 
 
 def test_a_teacher_tuned_in_a_ray_task_is_the_one_of_the_engine_in_process(

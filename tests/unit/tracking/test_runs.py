@@ -3,11 +3,14 @@
 import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 
 from orchestrator.tracking import NOTE_TAG, SpoolTracker, TrackedDataset, TrackingSettings, tracking
+from orchestrator.tracking.machine import MachineMetrics
 from orchestrator.tracking.mlflow_store import open_client
 from orchestrator.tracking.presence import Presence
+from orchestrator.tracking.spool import read_spool
 from tests.mlflow_stores import Store
 
 SWEEP, TRIAL, OTHER = "demo/sweep/text", "demo/sweep/text/trial/0003", "demo/sweep/text/trial/0004"
@@ -102,3 +105,18 @@ def test_what_a_killed_command_left_running_is_ended_by_the_next_one_and_only_th
         TRIAL: ("KILLED", "the command ended before it did"),
     }
     assert runs[TRIAL].info.run_name == "trial goes on"
+
+
+def test_the_machine_is_told_under_the_names_of_mlflows_own_page(store: Store) -> None:
+    tracker = SpoolTracker(store.spool_dir)
+    tracker.start_run("demo", name="demo")
+    with MachineMetrics(tracker, "demo", period_s=0.05):
+        for _ in range(200):
+            time.sleep(0.1)
+            if [one for one in read_spool(store.spool_dir, {}) if one.event.kind == "metrics"]:
+                break
+    store.shipper("machine").ship_once()
+    metrics = store.runs("machine")["demo"].data.metrics
+    assert 0 <= metrics["system/cpu_utilization_percentage"] <= 100
+    assert 0 < metrics["system/system_memory_usage_percentage"] <= 100
+    assert {name.split("/")[0] for name in metrics} == {"system"}

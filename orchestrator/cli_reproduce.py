@@ -1,0 +1,147 @@
+"""The commands that train cells on paired seeds: `orchestrator reproduce` and `orchestrator evidence`.
+
+Parses arguments. What is heavy is imported only when a command runs.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from orchestrator.config.execution import Execution
+    from orchestrator.executors.protocol import Executor
+    from orchestrator.stages.context import Context
+    from orchestrator.stages.evidence import Cell
+
+LAPTOP = Path("jobs/executions/laptop.yaml")
+
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(help="a.b=value settings that replace those of the sheet", show_default=False)
+]
+ExecutionOption = Annotated[Path, typer.Option("--execution", "-x", help="the execution sheet: where and how")]
+OverrideExecutionOption = Annotated[
+    list[str] | None, typer.Option("--set", help="a.b=value settings that replace those of the execution sheet")
+]
+SeedsOption = Annotated[str, typer.Option(help="comma-separated seeds; the same ones for every arm")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would be made, and what it will cost")]
+RebuildOption = Annotated[list[str] | None, typer.Option("--rebuild", help="make this stage anew; may be repeated")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print only the result")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+FolderOption = Annotated[Path, typer.Option(help="of the reproductions: tables, groups, records of cells")]
+PageOption = Annotated[Path, typer.Option(help="the page that is written from the records")]
+
+
+def add_reproduce_commands(
+    app: typer.Typer,
+    told_plainly: Callable[[bool], AbstractContextManager[None]],
+    open_executor: Callable[["Execution"], "Executor"],
+) -> None:
+    """Add the two commands; `told_plainly` turns errors into lines and exit codes."""
+
+    @app.command()
+    def reproduce(
+        targets: Annotated[
+            list[str] | None,
+            typer.Argument(help="vlmkd:table1, ood:main, nyu:fig1, ..., or all; none: only write the page"),
+        ] = None,
+        scale: Annotated[
+            str, typer.Option(help="small: twins on the embedded world; full: the papers' own, on a cluster")
+        ] = "small",
+        data: Annotated[
+            Path | None, typer.Option(help="images of your own in the list format, in place of --scale")
+        ] = None,
+        seeds: SeedsOption = "0,1,2",
+        cells: Annotated[str, typer.Option(help="comma-separated patterns of GROUP/ARM, such as 'ood/*'")] = "",
+        measure: Annotated[
+            bool, typer.Option("--measure", help="train two epochs of each cell and keep what they took")
+        ] = False,
+        folder: FolderOption = Path("reproductions"),
+        page: PageOption = Path("RESULTS.md"),
+        execution: ExecutionOption = LAPTOP,
+        settings: OverrideExecutionOption = None,
+        dry_run: DryRunOption = False,
+        rebuild: RebuildOption = None,
+        quiet: QuietOption = False,
+        debug: DebugOption = False,
+    ) -> None:
+        """The papers' tables: paper, ours, interval over seeds, and why a cell was not run. Resumes cell by cell."""
+        with told_plainly(debug):
+            from orchestrator.errors import ConfigError
+            from orchestrator.stages import reproduce, results
+
+            if scale not in ("small", "full"):
+                raise ConfigError(f"--scale {scale}", expected="small or full")
+            if data is not None and not data.is_dir():
+                raise ConfigError(f"--data {data}: no such folder", expected="the folder of the lists")
+            if not targets:
+                results.write(folder, page)
+                typer.echo(f"{page} is written from the records in {folder / results.RESULTS}")
+                return
+            request = reproduce.ReproduceRequest(
+                targets=targets, scale="data" if data is not None else "full" if scale == "full" else "small",
+                seeds=_numbers(seeds), execution=execution, execution_overrides=settings or [],
+                open_executor=open_executor, data=None if data is None else data.resolve(),
+                cells=[pattern.strip() for pattern in cells.split(",") if pattern.strip()], folder=folder, page=page,
+                rebuild=frozenset(rebuild or []), quiet=quiet,
+            )  # fmt: skip
+            if dry_run:
+                reproduce.tell(request)
+            elif measure:
+                reproduce.measure(request)
+            else:
+                reproduce.run(request)
+
+    @app.command()
+    def evidence(
+        experiment: Annotated[Path, typer.Argument(help="the experiment sheet (YAML)", show_default=False)],
+        overrides: OverridesArgument = None,
+        seeds: SeedsOption = "0,1,2,3",
+        arms: Annotated[str, typer.Option(help="comma-separated arms, the baseline first (default: all)")] = "",
+        records: Annotated[
+            Path | None, typer.Option(help="keep the cells among the records of this folder, and write the page")
+        ] = None,
+        page: PageOption = Path("RESULTS.md"),
+        execution: ExecutionOption = LAPTOP,
+        settings: OverrideExecutionOption = None,
+        dry_run: DryRunOption = False,
+        rebuild: RebuildOption = None,
+        quiet: QuietOption = False,
+        debug: DebugOption = False,
+    ) -> None:
+        """Every arm on several paired seeds: differences to the baseline with 95 % intervals. Resumes cell by cell."""
+        with told_plainly(debug):
+            from orchestrator.reporting.cell_record import CellRecords
+            from orchestrator.stages import results
+            from orchestrator.stages.command import Request, evidence_command
+            from orchestrator.stages.recorded import record
+
+            request = Request(
+                experiment, overrides or [], execution, settings or [], open_executor, dry_run,
+                frozenset(rebuild or []), quiet,
+            )  # fmt: skip
+            told = f"orchestrator evidence {experiment} --seeds {seeds}" + (f" --arms {arms}" if arms else "")
+
+            def on_made(context: "Context", cell: "Cell") -> None:
+                if records is None:
+                    return
+                kept, epochs = CellRecords(records / results.RESULTS), cell.experiment.training.epochs
+                name = context.experiment.name
+                kept.write(record(context, "small", name, cell.arm, cell.seed, cell.plan.folder, epochs, told))
+
+            names = [name.strip() for name in arms.split(",") if name.strip()]
+            try:
+                evidence_command(request, names, _numbers(seeds), on_made)
+            finally:
+                if records is not None and not dry_run:
+                    results.write(records, page)
+
+
+def _numbers(seeds: str) -> list[int]:
+    from orchestrator.errors import ConfigError
+
+    if not all(seed.strip().isdigit() for seed in seeds.split(",")):
+        raise ConfigError(f"--seeds {seeds}", expected="whole numbers from 0, for example 0,1,2,3")
+    return [int(seed) for seed in seeds.split(",")]

@@ -1,0 +1,285 @@
+"""A trial worker: a long-lived Ray actor that trains a pack of trials, each of which asks for its epochs one by one.
+
+One thread trains; each caller waits in a thread of its own. With a scheduler no member begins an epoch before its trial
+asks for it, so that a stopped trial trains no step too many. Knows nothing of Ray Tune.
+"""
+
+import os
+import shutil
+import threading
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from orchestrator.errors import ArtifactError, OrchestratorError
+from orchestrator.executors.protocol import SweepJob
+from orchestrator.executors.trial_run import start_trial_run
+from orchestrator.on_ray.trial_desk import ALONE_AFTER, FAILS_AFTER
+from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, Row, TrialTurn
+from orchestrator.training.pack import Pack, Told
+
+PATIENCE_S = 30.0  # a member that nobody asks for leaves: the process that asked for it has died
+DONORS = "donors"
+CULPRIT = "the process that trained it died three times, the last time while it trained this trial alone"
+
+
+@dataclass
+class _Seat:
+    """A trial at this worker."""
+
+    turn: TrialTurn
+    journal: Journal
+    deaths: int
+    seconds_before: float
+    is_asked: bool = True  # for an epoch that it has not told yet
+    asked_at: float = field(default_factory=time.monotonic)
+    joined_at: float = 0.0
+    run_key: str = ""
+    is_member: bool = False
+    leaves: bool = False
+    keeps: bool = False  # its state is copied when it leaves
+    kept: str | None = None
+    is_gone: bool = False
+    has_ended: bool = False
+    error: str = ""
+
+    @property
+    def is_alone(self) -> bool:
+        return self.deaths >= ALONE_AFTER
+
+    @property
+    def waits(self) -> bool:
+        return self.is_asked and not (self.is_member or self.has_ended or self.leaves)
+
+    def next_row(self, after_epoch: int) -> Row | None:
+        return next((row for row in self.journal.rows if row[EPOCH] > after_epoch), None)
+
+    def answer(self, after_epoch: int) -> dict[str, Any] | None:
+        """What its trial is told, or None while there is nothing yet."""
+        row = self.next_row(after_epoch)
+        if row is not None:
+            is_last = self.has_ended and not self.error and row is self.journal.rows[-1]
+            return {"row": row, "has_ended": is_last, "error": ""}
+        return {"row": None, "has_ended": True, "error": self.error} if self.has_ended else None
+
+
+class TrialWorker:
+    """See the module.
+
+    Args:
+        place: of this worker among those of the sweep.
+        is_judged: a scheduler decides after each epoch whether a trial goes on.
+        desk: the `TrialDesk`.
+    """
+
+    def __init__(self, place: int, job: SweepJob, most_members: int, is_judged: bool, desk: Any) -> None:
+        self._place, self._job, self._most, self._is_judged, self._desk = place, job, most_members, is_judged, desk
+        self._seats: dict[str, _Seat] = {}
+        self._changed = threading.Condition()
+        self._closes = False
+        self._trained: tuple[str, ...] = ()
+        self._pack = Pack()
+        ray.get(desk.opened.remote(place))
+        self._thread = threading.Thread(target=self._work, name="pack", daemon=True)
+        self._thread.start()
+
+    def pid(self) -> int:
+        """Of this process."""
+        return os.getpid()
+
+    def advance(self, turn: TrialTurn, after_epoch: int) -> dict[str, Any]:
+        """The first row of a trial after an epoch, trained where it has not been yet; takes the trial in if need be.
+
+        Returns:
+            `row` (None where there is none any more), `has_ended` and `error`; all of them empty when the trial was let
+            go meanwhile, and is to be asked for again.
+        """
+        deaths = 0 if turn.key in self._seats else ray.get(self._desk.deaths.remote(turn.key))
+        with self._changed:
+            seat = self._seats.get(turn.key)
+            if seat is None:
+                journal = Journal(turn.folder(self._job.folder))
+                seat = self._seats[turn.key] = _Seat(turn, journal, deaths, journal.seconds)
+            seat.is_asked, seat.asked_at = seat.next_row(after_epoch) is None, time.monotonic()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: seat.is_gone or seat.answer(after_epoch) is not None)
+            answer = seat.answer(after_epoch) or {"row": None, "has_ended": False, "error": ""}
+            if answer["has_ended"]:
+                self._seats.pop(turn.key, None)
+            return answer
+
+    def let_go(self, turn: TrialTurn, keep: bool = False) -> str | None:
+        """The trial is trained no further for now; returns when its state is in a checkpoint.
+
+        Args:
+            keep: copy its state to where others may go on from it.
+
+        Returns:
+            The copy's file, where one was asked for and there is a state.
+        """
+        with self._changed:
+            seat = self._seats.get(turn.key)
+            if seat is not None and seat.is_member:
+                seat.leaves, seat.keeps = True, keep
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: seat.is_gone)
+                return seat.kept
+            if seat is not None:
+                self._seats.pop(turn.key)
+                seat.is_gone = True
+                self._changed.notify_all()
+        return self._copy(turn) if keep else None
+
+    def close(self) -> None:
+        """Let all trials go; returns when their states are in checkpoints."""
+        with self._changed:
+            self._closes = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _work(self) -> None:
+        try:
+            while not self._closes:
+                self._turn()
+            self._pack.close()
+        except BaseException:  # of ours: the process ends, and what it trained goes on in the next one
+            traceback.print_exc()
+            os._exit(1)
+        with self._changed:
+            for seat in self._seats.values():
+                seat.is_gone = True
+            self._changed.notify_all()
+
+    def _turn(self) -> None:
+        """Wait for something to do, and do it: let go, take in, train for an epoch."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closes or self._leaving() or self._joining() or self._may_step(), PATIENCE_S / 2
+            )
+            leaving = [] if self._closes else self._leaving()
+        for seat in leaving:
+            self._leave(seat)
+        with self._changed:
+            joining = [] if self._closes else self._joining()
+        for seat in joining:
+            self._join(seat)
+        with self._changed:
+            steps = not self._closes and self._may_step()
+        self._tell_whom_it_trains()
+        if steps:
+            self._step()
+            self._tell_whom_it_trains()
+
+    def _members(self) -> list[_Seat]:
+        return [seat for seat in self._seats.values() if seat.is_member]
+
+    def _leaving(self) -> list[_Seat]:
+        """Members to be given up: their trials were let go, nobody asks for them, or another one must run alone."""
+        late = time.monotonic() - PATIENCE_S
+        makes_room = any(seat.is_alone and seat.waits for seat in self._seats.values())
+        return [
+            seat
+            for seat in self._members()
+            if seat.leaves
+            or (self._is_judged and not seat.is_asked and seat.asked_at < late)
+            or (makes_room and not seat.is_alone)
+        ]
+
+    def _joining(self) -> list[_Seat]:
+        members, waiting = self._members(), [seat for seat in self._seats.values() if seat.waits]
+        if any(seat.is_alone for seat in members):
+            return []
+        if alone := [seat for seat in waiting if seat.is_alone]:
+            return [] if members else alone[:1]
+        return waiting[: max(0, self._most - len(members))]
+
+    def _may_step(self) -> bool:
+        members = self._members()
+        return bool(members) and (not self._is_judged or all(seat.is_asked for seat in members))
+
+    def _join(self, seat: _Seat) -> None:
+        turn, error = seat.turn, ""
+        try:
+            if seat.deaths >= FAILS_AFTER:
+                raise ArtifactError(CULPRIT, remedy="look at the memory that it takes, and at Ray's log of the worker")
+            training = self._job.make_job(turn.number, turn.values)
+            start_trial_run(self._job, training, turn.number, turn.values)
+            self._tell_whom_it_trains(turn.key)
+            self._pack.join(
+                training.model_copy(update={"folder": str(turn.folder(self._job.folder))}),
+                Path(turn.start) if turn.start is not None else None,
+            )
+        except Exception as failed:
+            error = _said(failed)
+        with self._changed:
+            seat.joined_at, seat.error, seat.has_ended = time.monotonic(), error, bool(error)
+            seat.is_member = not error
+            seat.run_key = "" if error else training.run_key
+            self._changed.notify_all()
+
+    def _leave(self, seat: _Seat) -> None:
+        with suppress(Exception):  # what was saved before is on disk; it goes on from there
+            if seat.keeps:
+                self._pack.keep(seat.run_key)
+            self._pack.leave(seat.run_key)
+        kept = self._copy(seat.turn) if seat.keeps else None
+        with self._changed:
+            seat.is_member, seat.kept = False, kept
+            if seat.leaves or not seat.is_asked:
+                self._seats.pop(seat.turn.key, None)
+                seat.is_gone = True
+            else:  # it waits for its turn
+                seat.seconds_before += time.monotonic() - seat.joined_at
+            self._changed.notify_all()
+
+    def _step(self) -> None:
+        members = self._members()
+        try:
+            told = self._pack.step_epoch()
+        except Exception as error:  # of no single member: each of them would have met it alone
+            told = [Told(seat.run_key, None, error=_said(error)) for seat in members]
+            with suppress(Exception):
+                self._pack.close()
+            self._pack = Pack()
+        with self._changed:
+            for one in told:
+                self._publish(one, next(seat for seat in members if seat.run_key == one.run_key))
+            self._changed.notify_all()
+
+    def _publish(self, told: Told, seat: _Seat) -> None:
+        if told.progress is not None:
+            seconds = seat.seconds_before + time.monotonic() - seat.joined_at
+            row = {EPOCH: float(told.progress.epoch), SECONDS: seconds, **told.progress.metrics}
+            if seat.journal.add(row) and self._is_judged:
+                seat.is_asked, seat.asked_at = False, time.monotonic()
+        if told.finished or told.error:
+            seat.has_ended, seat.error, seat.is_member = True, told.error, False
+
+    def _copy(self, turn: TrialTurn) -> str | None:
+        """Copy the newest checkpoint of a trial to where it is kept for others until the sweep ends."""
+        headers = sorted((turn.folder(self._job.folder) / "checkpoints").glob("step-*.json"))
+        if not headers:
+            return None
+        kept = self._job.folder / DONORS / turn.key / headers[-1].with_suffix(".pt").name
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        for source, copy in ((headers[-1].with_suffix(".pt"), kept), (headers[-1], kept.with_suffix(".json"))):
+            unfinished = copy.with_name(f".{copy.name}")
+            shutil.copyfile(source, unfinished)
+            unfinished.replace(copy)
+        return str(kept)
+
+    def _tell_whom_it_trains(self, *joins: str) -> None:
+        """Before it is trained, because the next thing that happens may be the end of this process."""
+        trials = (*(seat.turn.key for seat in self._members()), *joins)
+        if trials != self._trained:
+            self._trained = trials
+            ray.get(self._desk.trains.remote(self._place, trials))
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, OrchestratorError) else f"{type(error).__name__}: {error}"

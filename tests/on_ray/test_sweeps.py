@@ -1,0 +1,286 @@
+"""Sweeps on one real cluster: packed trials equal those in process, stopped ones leave nothing behind, populations go
+on from one another's states, and neither a worker's death nor the driver's costs anything but time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.util.state import list_actors, list_placement_groups
+
+from orchestrator.artifacts.storage import read_json, write_json
+from orchestrator.config.execution import ClusterSettings, Execution, TrialSettings
+from orchestrator.config.load import validate
+from orchestrator.errors import ConfigError
+from orchestrator.executors.in_process import InProcessExecutor
+from orchestrator.executors.protocol import SweepJob
+from orchestrator.on_ray.executor import RayExecutor
+from orchestrator.on_ray.trial_journal import TrialTurn, read_history, read_turn
+from orchestrator.search.space import SearchSpace
+from orchestrator.search.sweep_folder import SweepFolder
+from orchestrator.search.trial import TrialResult
+from orchestrator.tracking import TrackingSettings
+from orchestrator.training.input_settings import InputSettings
+from orchestrator.training.student_file import STUDENT
+from tests.on_ray.processes import our_ray_workers
+from tests.smoke_line import PROJECT, SmokeLine, make_smoke_line
+
+pytestmark = pytest.mark.ray
+PATIENCE_S = 60.0
+RATE, WEIGHT = "training.optimizer.learning_rate", "losses.text.weight"
+
+
+@pytest.fixture(scope="module")
+def smoke_line(tmp_path_factory: pytest.TempPathFactory) -> SmokeLine:
+    """Shards and embeddings of the smoke experiment, made in process."""
+    return make_smoke_line(tmp_path_factory.mktemp("smoke_line"))
+
+
+@pytest.fixture(scope="module")
+def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayExecutor]:
+    """One cluster for all tests."""
+    execution = Execution(
+        name="test",
+        storage_root=str(tmp_path_factory.mktemp("ray_runs")),
+        cluster=ClusterSettings(num_cpus=2, num_gpus=1),
+        tracking=TrackingSettings(kind="none"),
+    )
+    opened = RayExecutor(execution)
+    yield opened
+    opened.close()
+
+
+def nothing(*_: Any) -> None:
+    pass
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return condition()
+
+
+def space_of(
+    points: Sequence[Mapping[str, Any]], epochs: int, scheduler: Mapping[str, Any] | None = None
+) -> SearchSpace:
+    """A space that tries these points and nothing else."""
+    given: dict[str, Any] = {
+        "name": "test", "question": "?", "expected": "!", "cost": "seconds", "points": list(points),
+        "parameters": {path: {"kind": "loguniform", "low": 1e-12, "high": 1e36} for path in points[0]},
+        "fixed": {"training.epochs": epochs}, "budget": {"num_trials": len(points)},
+        "scheduler": scheduler or {"kind": "none"}, "searcher": {"kind": "random"}, "objectives": {"train/loss": "min"},
+    }  # fmt: skip
+    return validate(SearchSpace, given, "test")
+
+
+def job_of(line: SmokeLine, folder: Path, space: SearchSpace) -> SweepJob:
+    return SweepJob("smoke/sweep/test", folder, space, line.context.experiment, line.job(folder))
+
+
+def in_process(line: SmokeLine, folder: Path, space: SearchSpace) -> list[TrialResult]:
+    return InProcessExecutor().sweep(job_of(line, folder, space), TrialSettings(), nothing, nothing)
+
+
+def outcome(results: Sequence[TrialResult]) -> list[Any]:
+    """What must not depend on who trained the trials, or where: all but times."""
+    return [
+        (
+            one.number, one.values, one.status, one.epochs, one.error,
+            [{name: repr(row[name]) for name in sorted(row) if not name.startswith("speed/")} for row in one.history],
+        )
+        for one in results
+    ]  # fmt: skip
+
+
+def student(folder: Path, number: int) -> bytes:
+    return (folder / "trials" / f"{number:04d}" / STUDENT).read_bytes()
+
+
+def what_is_left() -> list[str]:
+    """Actors and placement groups that Ray knows of, and processes of trials."""
+    address = ray.get_runtime_context().gcs_address  # other clusters may run on this machine
+    actors = [f"{one.class_name} {one.state}" for one in list_actors(address, limit=1000) if one.state != "DEAD"]
+    groups = [one.placement_group_id for one in list_placement_groups(address, limit=1000) if one.state != "REMOVED"]
+    return actors + groups + [str(pid) for pid in our_ray_workers("Trial")]
+
+
+def test_a_packed_sweep_equals_the_one_in_process_to_the_last_bit_and_a_trial_that_fails_fails_alone(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    points = [{WEIGHT: 0.5, RATE: 1e-3}, {WEIGHT: 1.0, RATE: 1e30}, {WEIGHT: 2.0, RATE: 2e-3}]
+    points.append({WEIGHT: 3.0, RATE: 1e-3})
+    space = space_of(points, epochs=2)
+    alone = in_process(smoke_line, tmp_path / "alone", space)
+    told: list[str] = []
+    packed = executor.sweep(
+        job_of(smoke_line, tmp_path / "packed", space), TrialSettings(num_workers=1, trials_per_worker=3), nothing,
+        told.append,
+    )  # fmt: skip
+    assert outcome(packed) == outcome(alone)
+    assert [one.status for one in packed] == ["finished", "failed", "finished", "finished"]
+    assert "the loss is" in packed[1].error
+    for number in (0, 2, 3):
+        assert student(tmp_path / "packed", number) == student(tmp_path / "alone", number)
+    assert told[0] == (
+        "1 trial worker of 3 trials, 1 CPU and 0 GPUs for each worker: 1 of 2 CPUs and 0 of 1 GPUs of the cluster"
+    )
+
+
+def test_asha_stops_trials_by_a_word_and_nothing_is_left_of_them(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    points = [{RATE: rate} for rate in (1e-3, 1e-12, 2e-3, 1e-11, 1e-12)]
+    space = space_of(points, epochs=4, scheduler={"kind": "asha", "grace_epochs": 1, "reduction_factor": 2})
+    job, trials = job_of(smoke_line, tmp_path, space), TrialSettings(num_workers=2, num_gpus_per_worker=0.5)
+    told: list[TrialResult] = []
+    results = executor.sweep(job, trials, told.append, nothing)
+    assert [one.number for one in results] == list(range(5))
+    stopped = [one for one in results if one.status == "stopped"]
+    assert stopped
+    assert {one.status for one in results} == {"finished", "stopped"}
+    for one in stopped:  # trained not a step further, and what they have learnt is kept
+        assert one.epochs < 4
+        kept = read_json(tmp_path / "trials" / f"{one.number:04d}" / "checkpoints" / "latest.json")
+        assert kept["step"] == one.epochs * 3
+        assert not (tmp_path / "trials" / f"{one.number:04d}" / STUDENT).exists()
+    assert {(one.number, one.status) for one in told if one.has_ended} == {(one.number, one.status) for one in results}
+    assert eventually(lambda: what_is_left() == []), what_is_left()
+    assert eventually(lambda: ray.available_resources().get("CPU") == 2)
+    again: list[TrialResult] = []
+    assert outcome(executor.sweep(job, trials, again.append, nothing)) == outcome(results)
+    assert again == []
+
+
+def test_in_a_population_the_worst_goes_on_from_the_state_of_the_best(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    pbt = {"kind": "pbt", "interval_epochs": 2, "quantile_fraction": 0.5, "resample_fraction": 0.0}
+    space = space_of([{RATE: 3e-3}, {RATE: 1e-12}], epochs=6, scheduler=pbt)
+    job = job_of(smoke_line, tmp_path, space)
+    results = executor.sweep(job, TrialSettings(num_workers=1, trials_per_worker=2), nothing, nothing)
+    assert [(one.status, one.epochs) for one in results] == [("finished", 6), ("finished", 6)]
+    turn = read_turn(tmp_path, 1, {RATE: 1e-12})
+    assert turn.generation >= 1
+    assert results[1].values == turn.values
+    assert turn.values[RATE] == pytest.approx(3e-3 * 0.8) or turn.values[RATE] == pytest.approx(3e-3 * 1.2)
+    first = TrialTurn(1, turn.values, generation=1)
+    begun = read_json(first.folder(tmp_path) / "history.json") if turn.generation == 1 else None
+    if begun is not None:
+        donor = read_history(tmp_path, TrialTurn(0, {}))
+        for row, its in zip(begun[: turn.epoch], donor, strict=False):
+            assert row["train/loss"] == its["train/loss"]
+        assert begun[turn.epoch]["train/loss"] < begun[0]["train/loss"]
+    with pytest.raises(ConfigError, match="from another one's state"):
+        executor.sweep(job, TrialSettings(num_train_workers=2), nothing, nothing)
+
+
+def test_a_worker_that_dies_costs_time_and_only_the_trial_that_always_takes_it_along_fails(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    epochs = 30
+    never = {"kind": "median", "grace_epochs": epochs, "min_trials": 9}  # stops none, and is asked after each epoch
+    space = space_of([{RATE: 1e-3}, {RATE: 2e-3}], epochs=epochs, scheduler=never)
+    alone = in_process(smoke_line, tmp_path / "alone", space)
+    killed: list[int] = []
+
+    def kill(result: TrialResult) -> None:
+        workers = [pid for pid in our_ray_workers("TrialWorker") if pid not in killed]
+        if result.number == 1 and result.status == "running" and len(killed) < 3 and workers:
+            killed.append(workers[0])
+            os.kill(workers[0], signal.SIGKILL)
+
+    events: list[str] = []
+    job = job_of(smoke_line, tmp_path / "ray", space)
+    results = executor.sweep(job, TrialSettings(num_workers=1, trials_per_worker=2), kill, events.append)
+    assert len(killed) == 3
+    assert outcome(results)[0] == outcome(alone)[0]
+    assert student(tmp_path / "ray", 0) == student(tmp_path / "alone", 0)
+    assert results[1].status == "failed"
+    assert "died three times" in results[1].error
+    assert sum("go on from their checkpoints" in event for event in events) == 3
+    assert eventually(lambda: what_is_left() == []), what_is_left()
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from orchestrator.config.execution import ClusterSettings, Execution, TrialSettings
+from orchestrator.on_ray.executor import RayExecutor
+from orchestrator.search.space import SearchSpace
+from tests.on_ray.test_sweeps import job_of, nothing
+from tests.smoke_line import make_smoke_line
+
+line, folder, root, address = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+space = SearchSpace.model_validate_json((folder / "space.json").read_bytes())
+cluster = ClusterSettings(address=address)
+executor = RayExecutor(Execution(name="driver", storage_root=root, cluster=cluster))
+trials = TrialSettings(num_workers=1, trials_per_worker=2)
+executor.sweep(job_of(make_smoke_line(line), folder, space), trials, nothing, nothing)
+"""
+
+
+def test_after_a_kill_of_the_driver_the_same_command_repeats_nothing_and_loses_nothing(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    space = space_of([{RATE: rate} for rate in (1e-3, 2e-3, 3e-3)], epochs=25)
+    alone = in_process(smoke_line, tmp_path / "alone", space)
+    folder = tmp_path / "ray"
+    write_json(folder / "space.json", space.model_dump(mode="json"))
+    line = Path(smoke_line.context.execution.storage_root)
+    address = ray.get_runtime_context().gcs_address
+    with (tmp_path / "log").open("wb") as log:
+        driver = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(line), str(folder), str(tmp_path / "root"), address],
+            cwd=PROJECT, stdout=log, stderr=log,
+        )  # fmt: skip
+        third = TrialTurn(2, {})
+        while driver.poll() is None and len(read_history(folder, third)) < 2:
+            time.sleep(0.05)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    assert driver.returncode == -signal.SIGKILL, (tmp_path / "log").read_text()
+    assert eventually(lambda: what_is_left() == []), what_is_left()
+    ended = SweepFolder(folder).ended()
+    assert ended
+    assert 2 not in ended
+    before = {number: (folder / "trials" / f"{number:04d}" / STUDENT).stat().st_mtime_ns for number in ended}
+    job, told = job_of(smoke_line, folder, space), list[TrialResult]()
+    results = executor.sweep(job, TrialSettings(num_workers=1, trials_per_worker=2), told.append, nothing)
+    assert outcome(results) == outcome(alone)
+    assert not {one.number for one in told} & set(ended)
+    assert {number: (folder / "trials" / f"{number:04d}" / STUDENT).stat().st_mtime_ns for number in ended} == before
+    assert min(one.epochs for one in told if one.number == 2) > 1
+
+
+def test_trials_on_several_workers_are_train_runs_that_stop_by_a_word_and_leave_no_placement_group(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    points = [{RATE: 2e-3}, {RATE: 1e-12}]
+    space = space_of(points, epochs=60, scheduler={"kind": "asha", "grace_epochs": 5, "reduction_factor": 2})
+    results = executor.sweep(
+        job_of(smoke_line, tmp_path, space), TrialSettings(num_train_workers=2), nothing, nothing
+    )  # fmt: skip
+    assert [one.status for one in results] == ["finished", "stopped"]
+    assert results[0].epochs == 60
+    assert 5 <= results[1].epochs < 60
+    assert eventually(lambda: what_is_left() == []), what_is_left()
+    assert eventually(lambda: ray.available_resources().get("CPU") == 2)
+
+
+def test_trials_that_can_never_run_are_refused_with_the_arithmetic(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    job = job_of(smoke_line, tmp_path, space_of([{RATE: 1e-3}], epochs=1))
+    with pytest.raises(ConfigError, match="2 trials of 2 workers needs 4 CPUs at once, the cluster has 2"):
+        executor.sweep(job, TrialSettings(num_workers=2, num_train_workers=2), nothing, nothing)
+    loading = job.template.model_copy(update={"loading": InputSettings(num_loaders=2)})
+    with pytest.raises(ConfigError, match="num_cpus_per_worker 3, or input"):
+        executor.sweep(replace(job, template=loading), TrialSettings(), nothing, nothing)

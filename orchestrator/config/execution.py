@@ -178,3 +178,9 @@ class Execution(Frozen):
     trials: TrialSettings = TrialSettings()
     tracking: TrackingSettings = TrackingSettings()
     prices: PriceSettings = PriceSettings()
+
+    @model_validator(mode="after")
+    def _ray_data_has_ray(self) -> "Execution":
+        if self.engine == "in_process" and self.input.loaders == "ray_data":
+            raise ValueError("input.loaders: ray_data needs engine: ray; in process it is loaders: processes")
+        return self

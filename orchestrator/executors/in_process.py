@@ -23,6 +23,7 @@ from orchestrator.executors.protocol import (
     TableWorker,
 )
 from orchestrator.executors.trial_run import start_trial_run
+from orchestrator.search.schedulers import NoSchedulerSettings, Pb2Settings, PbtSettings
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import Status, TrialResult
 from orchestrator.training.notice import TerminationNotice
@@ -76,6 +77,15 @@ class InProcessExecutor:
 
     def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent) -> list[TrialResult]:
         """See `Executor`."""
+        scheduler = job.space.scheduler
+        if isinstance(scheduler, PbtSettings | Pb2Settings):
+            raise ConfigError(
+                f"search space {job.space.name}: scheduler {scheduler.kind} needs trials that run side by side",
+                expected="scheduler none, asha, hyperband or median with engine in_process",
+                remedy="use engine: ray",
+            )
+        if not isinstance(scheduler, NoSchedulerSettings):
+            on_event(f"in process every trial runs to its end: scheduler {scheduler.kind} belongs to engine ray")
         found, proposer = SweepFolder(job.folder), job.proposer()
         for number, values in found.waiting().items():
             _run_trial(job, found, number, values, trials, on_result)

@@ -70,9 +70,11 @@ class RayExecutor:
 
     def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """See `Executor`."""
+        num_loaders = job.loading.num_loaders if job.loading.loaders == "ray_data" else 0
+        told = f" with {num_loaders} Ray Data loaders each" if num_loaders else ""
         self._cluster.require(
-            f"training on {workers.least_workers} workers",
-            num_cpus=workers.least_workers * workers.num_cpus_per_worker,
+            f"training on {workers.least_workers} workers{told}",
+            num_cpus=workers.least_workers * (workers.num_cpus_per_worker + num_loaders),
             num_gpus=workers.least_workers * workers.num_gpus_per_worker,
         )
         train.train_distributed(job, workers, self._storage / "train", on_progress)

@@ -19,7 +19,7 @@ from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, TrialTurn
 from orchestrator.training.run import HISTORY, TrainingJob
 
 POLL_S = 0.2
-NOT_METRICS = (EPOCH, "num_epochs")
+NOT_METRICS = (EPOCH, "num_epochs", "alarms")
 
 
 class NestedTrial:

@@ -28,6 +28,7 @@ from orchestrator.search.schedulers import (
     AshaSettings,
     HyperBandSettings,
     MedianSettings,
+    NoSchedulerSettings,
     Pb2Settings,
     PbtSettings,
 )
@@ -37,6 +38,14 @@ from orchestrator.search.space import SearchSpace
 def is_population(space: SearchSpace) -> bool:
     """Whether trials go on from one another's states."""
     return isinstance(space.scheduler, PbtSettings | Pb2Settings)
+
+
+def hears_again(space: SearchSpace) -> bool:
+    """Whether the scheduler is told anew, after a restart, what trials had told: one that stops them by it is.
+
+    A population is compared as it stands, not as it stood.
+    """
+    return not isinstance(space.scheduler, NoSchedulerSettings) and not is_population(space)
 
 
 def check_population(space: SearchSpace, trials: TrialSettings) -> None:

@@ -9,8 +9,10 @@ import queue
 import shutil
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from orchestrator.config.execution import TrialSettings
 from orchestrator.errors import ArtifactError
 from orchestrator.executors.protocol import OnEvent, OnResult, SweepJob
 from orchestrator.on_ray.nested_trial import NestedTrial
-from orchestrator.on_ray.schedulers import build_scheduler, check_population, is_population
+from orchestrator.on_ray.schedulers import build_scheduler, check_population, hears_again, is_population
 from orchestrator.on_ray.trial_desk import TrialDeskActor
 from orchestrator.on_ray.trial_proxy import NUMBER, REPLAYS, VALUES, TrialProxy, name_of
 from orchestrator.on_ray.trial_worker import DONORS, TrialWorker
@@ -114,7 +116,8 @@ def _environment(trials: TrialSettings) -> Iterator[None]:
 @contextmanager
 def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[Any]]]:
     """The desk and the trial workers of a sweep; when it ends they have ended, too."""
-    desk = TrialDeskActor.remote(trials.num_workers)
+    name = f"trial-desk-{uuid.uuid4().hex}"
+    desk = TrialDeskActor.options(name=name).remote(trials.num_workers)
     workers: list[Any] = []
     if trials.num_train_workers == 1:
         remote = ray.remote(TrialWorker).options(
@@ -123,9 +126,10 @@ def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[A
             max_restarts=-1,
             max_concurrency=2 * trials.trials_per_worker + 8,
         )
+        told = replace(job, warm=())  # small: what is not goes to the object store, where a restart could find it lost
         is_judged = not isinstance(job.space.scheduler, NoSchedulerSettings)
         workers = [
-            remote.remote(place, job, trials.trials_per_worker, is_judged, desk) for place in range(trials.num_workers)
+            remote.remote(place, told, trials.trials_per_worker, is_judged, name) for place in range(trials.num_workers)
         ]
     try:
         yield desk, workers
@@ -145,6 +149,7 @@ def _tuner(
         TrialProxy,
         folder=str(job.folder),
         objectives=tuple(space.objectives),
+        hears=hears_again(space),
         keeps=is_population(space),
         desk=desk,
         workers=workers,

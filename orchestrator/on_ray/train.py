@@ -17,7 +17,9 @@ import ray.train.torch
 from orchestrator.config.execution import TrialSettings, WorkerSettings
 from orchestrator.errors import ArtifactError, OrchestratorError, Stopped
 from orchestrator.executors.protocol import EachDone, EachProgress, OnProgress
+from orchestrator.on_ray.ingest import batches_by_ray_data
 from orchestrator.on_ray.preemption import STOP, PreemptionNotice
+from orchestrator.training.loaders import batches_of
 from orchestrator.training.pack import packs_of, train_together
 from orchestrator.training.parallel import check_workers
 from orchestrator.training.run import TrainingJob, forget_error, read_error, read_progress, train, write_error
@@ -36,8 +38,10 @@ def _worker(config: dict[str, str]) -> None:
     if read_error(job) is not None:
         return
     parallel = ray.train.get_context().get_world_size() > 1
+    make_batches = batches_by_ray_data if job.loading.loaders == "ray_data" else batches_of
     try:
-        for progress in train(job, parallel=parallel, notice=PreemptionNotice(Path(job.folder))):
+        notice = PreemptionNotice(Path(job.folder))
+        for progress in train(job, parallel=parallel, notice=notice, make_batches=make_batches):
             if progress.epoch == progress.num_epochs:  # a report waits for the controller's poll, 2 s
                 ray.train.report({"epoch": progress.epoch, **progress.metrics})
     except OrchestratorError as error:

@@ -40,6 +40,7 @@ class TrialProxy(ray.tune.Trainable):
         config: dict[str, Any],
         folder: str = "",
         objectives: Sequence[str] = (),
+        hears: bool = False,
         keeps: bool = False,
         desk: Any = None,
         workers: Sequence[Any] = (),
@@ -50,11 +51,12 @@ class TrialProxy(ray.tune.Trainable):
         Args:
             folder: of the sweep.
             objectives: an epoch that tells all of them is reported.
+            hears: after a restart the scheduler hears again what a trial had told.
             keeps: others may go on from this trial's state.
             desk, workers: of the sweep.
             nested: what makes the `NestedTrial` of a proxy whose trials are Ray Train runs of their own.
         """
-        self._sweep, self._objectives, self._keeps = Path(folder), tuple(objectives), keeps
+        self._sweep, self._objectives, self._hears, self._keeps = Path(folder), tuple(objectives), hears, keeps
         self._desk, self._workers = desk, workers
         self._nested = None if nested is None else nested()
         self._place: int | None = None
@@ -71,7 +73,7 @@ class TrialProxy(ray.tune.Trainable):
         self._turn = read_turn(self._sweep, number, dict(config[VALUES]))
         self._values = dict(config[VALUES])
         self._epoch = 0
-        if self._keeps:  # a population is compared as it stands, not as it stood
+        if not self._hears:
             self._epoch = max(self._turn.epoch, Journal(self._turn.folder(self._sweep)).epoch)
         self._replayed: list[Row] | None = None
         if config.get(REPLAYS):

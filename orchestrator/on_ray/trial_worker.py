@@ -74,17 +74,18 @@ class TrialWorker:
     Args:
         place: of this worker among those of the sweep.
         is_judged: a scheduler decides after each epoch whether a trial goes on.
-        desk: the `TrialDesk`.
+        desk: name of the `TrialDesk`'s actor; its handle would be an object, which a restart could find lost.
     """
 
-    def __init__(self, place: int, job: SweepJob, most_members: int, is_judged: bool, desk: Any) -> None:
-        self._place, self._job, self._most, self._is_judged, self._desk = place, job, most_members, is_judged, desk
+    def __init__(self, place: int, job: SweepJob, most_members: int, is_judged: bool, desk: str) -> None:
+        self._place, self._job, self._most, self._is_judged = place, job, most_members, is_judged
+        self._desk = ray.get_actor(desk)
         self._seats: dict[str, _Seat] = {}
         self._changed = threading.Condition()
         self._closes = False
         self._trained: tuple[str, ...] = ()
         self._pack = Pack()
-        ray.get(desk.opened.remote(place))
+        ray.get(self._desk.opened.remote(place))
         self._thread = threading.Thread(target=self._work, name="pack", daemon=True)
         self._thread.start()
 

@@ -11,9 +11,9 @@ import ray.tune
 from ray.tune.search import Searcher
 
 from orchestrator.executors.protocol import SweepJob
+from orchestrator.on_ray.schedulers import hears_again
 from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, TrialTurn, read_history, read_turn
 from orchestrator.on_ray.trial_proxy import ERROR, HAS_ENDED, NUMBER, REPLAYS, VALUES, WORKER, number_of
-from orchestrator.search.schedulers import NoSchedulerSettings, Pb2Settings, PbtSettings
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import TrialResult
 
@@ -31,7 +31,7 @@ class SweepState:
         self.told: queue.SimpleQueue[TrialResult] = queue.SimpleQueue()
         self.used_up = ""
         self._proposer = job.proposer()
-        hears = not isinstance(job.space.scheduler, NoSchedulerSettings | PbtSettings | Pb2Settings)
+        hears = hears_again(job.space)
         again = [number for number, one in self.found.ended().items() if hears and self._tells(one)]
         self._again = again + list(self.found.waiting())
 

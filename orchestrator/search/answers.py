@@ -83,7 +83,8 @@ class Answers:
 
 
 def answers(results: Sequence[TrialResult], space: SearchSpace, num_images: Mapping[str, int] | None = None) -> Answers:
-    """The answers of a sweep's trials. Trials that were stopped early or failed tell nothing here but their number.
+    """The answers of a sweep's trials. Those that were stopped early or failed tell nothing here but their number, nor
+    do those whose objective is no number (accuracy of a group without classes, say).
 
     Args:
         num_images: how many images an objective is an accuracy over, by name, where it is one.
@@ -91,7 +92,11 @@ def answers(results: Sequence[TrialResult], space: SearchSpace, num_images: Mapp
     Raises:
         ArtifactError: no trial reported the objectives.
     """
-    told = list(candidates(results, space))
+    told = [
+        result
+        for result in candidates(results, space)
+        if all(math.isfinite(result.metrics[name]) for name in space.objectives)
+    ]
     best = best_trial(results, space)
     importance = {objective: importances(told, space, objective) for objective in space.objectives}
     configurations = _configurations(told, space)
@@ -219,7 +224,9 @@ def _warnings(
 ) -> list[str]:
     found, wanted = [], ENOUGH_PER_SETTING * len(space.parameters)
     if len(told) < FEWEST:
-        found.append(f"Only {len(told)} trials ran to their end: too few to say which setting matters.")
+        found.append(
+            f"Only {len(told)} trials ran to their end and told numbers: too few to say which setting matters."
+        )
     elif len(told) < wanted:
         found.append(
             f"Only {len(told)} trials ran to their end, for {len(space.parameters)} settings: importances are hints "

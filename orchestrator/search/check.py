@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator import vocabulary as v
 from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.config.arms import OF_AN_ARM, shared_by_trials
 from orchestrator.config.composition import blueprint, problems_of, supplied
@@ -81,7 +82,7 @@ def _unfit(space: SearchSpace, experiment: Experiment) -> Iterator[str]:
         structure = _structure(trial)
         if structure in shapes:
             continue
-        found = problems_of(trial)
+        found = problems_of(trial) or _other_views(experiment, trial)
         yield from found
         changes = isinstance(space.scheduler, PbtSettings | Pb2Settings) and not found
         shapes[structure] = _shapes(trial) if changes else None
@@ -90,6 +91,29 @@ def _unfit(space: SearchSpace, experiment: Experiment) -> Iterator[str]:
             f"scheduler {space.scheduler.kind} lets a trial go on from another one's weights, and trials of this space "
             "differ in the shapes of theirs; take asha, or leave out what changes the network"
         )
+
+
+def _other_views(experiment: Experiment, trial: Experiment) -> list[str]:
+    """Why a trial could not read the image teacher's kept rows: they are of the views that the experiment draws."""
+    if not experiment.image_teacher_views or experiment.image_teacher is None or trial.image_teacher_mode != "cached":
+        return []
+
+    def drawn(one: Experiment) -> tuple[Any, ...]:
+        return one.training.views, one.training.data_seed, one.image_size
+
+    of_teacher = {v.TEACHER_IMAGE, v.TEACHER_LOGITS, v.TEACHER_FEATURE, v.TEACHER_MAP}
+    if drawn(trial) == drawn(experiment) or not of_teacher & _read(trial):
+        return []
+    return [
+        "training.views, training.data_seed, image_size: the image teacher's rows are of the experiment's own views; "
+        "set them for the whole experiment, or image_teacher_views: 0"
+    ]
+
+
+def _read(experiment: Experiment) -> set[str]:
+    """What losses and student read of a batch."""
+    model = blueprint(experiment, supplied(experiment))
+    return {*model.objective.required_inputs(), *model.objective.optional_inputs(), *model.student.reads}
 
 
 def _samples(space: SearchSpace) -> Iterator[dict[str, Value]]:

@@ -39,6 +39,7 @@ def importances(
     A setting that some trials lack (a condition) is judged among those that have it, beside the settings that all have.
     Nothing is told of fewer than four trials.
     """
+    results = [result for result in results if space.contains(result.values)]  # not what a population moved elsewhere
     common = [path for path in space.parameters if all(path in result.values for result in results)]
     found = _of(common, common, results, space, objective, seed)
     for path in space.parameters:

@@ -23,5 +23,6 @@ def make_random_start(model: str, folder: Path, num_classes: int, side: int) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = timm.create_model(model, num_classes=num_classes)
-    config = {"input_size": [3, side, side], "crop_pct": 1.0, "interpolation": "bicubic"}
-    save_for_hf(made, folder, model_config=config, safe_serialization=True)
+    size = (3, side, side)  # timm reads it here, and nowhere else; a resnet10t would see 176 pixels otherwise
+    made.pretrained_cfg = {**made.pretrained_cfg, "input_size": size, "test_input_size": size, "crop_pct": 1.0}
+    save_for_hf(made, folder, safe_serialization=True)

@@ -56,15 +56,15 @@ def open_client(uri: str) -> "MlflowClient":
 
 def prepare(uri: str) -> None:
     """Create the schema of a SQLite store once, under a file lock: processes that meet a new file together crash in the
-    migration ("duplicate column name"). Does nothing for a server."""
+    migration ("duplicate column name"). Does nothing for a server, nor for a file that is there: it was renamed into
+    place whole, and opening it under the lock would let eight commands begin only one after another."""
     database = sqlite_path(uri)
-    if database is None:
+    if database is None or database.exists():
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     with _locked(database.with_name(f".{database.name}.lock")):
         if not database.exists():
             _create(database)
-        open_client(uri).search_experiments(max_results=1)
 
 
 def _create(database: Path) -> None:

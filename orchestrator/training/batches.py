@@ -4,8 +4,9 @@ A batch is a function of its rows, its place and the settings alone, so it is th
 and in whatever order. Reads memory-mapped pixels and teacher rows. Knows nothing of models, devices or processes.
 """
 
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from orchestrator import vocabulary
 from orchestrator.students.networks.student import IMAGE
 from orchestrator.training.data import SplitData, TeacherData
+from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.mixing import mix, mix_pictures
 from orchestrator.training.model import MORE_VIEWS
 from orchestrator.training.order import Indices, Place
@@ -21,6 +23,7 @@ from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.view_settings import AugmentedViews, MixingSettings, ViewSettings
 from orchestrator.training.views import draw_views, view_id
 
+Made = tuple[Place, Indices, dict[str, Tensor]]  # a batch on the CPU, its rows, and where it stands
 PICTURES = "pictures"  # in a batch that a live teacher has not yet looked at
 
 
@@ -129,3 +132,12 @@ class SharedMaker:
 
 
 SharedBatch = tuple[dict[str, Any], list[dict[str, Any]]]  # what all have, and what each maker's has besides
+
+
+class MakeBatches(Protocol):
+    """What makes the batches of a training ahead of its steps: `loaders.batches_of`, or an engine's own way."""
+
+    def __call__(
+        self, share: Iterable[tuple[Place, Indices]], make: BatchMaker, settings: InputSettings, *, pin: bool = False
+    ) -> Generator[Made, None, None]:
+        """The batches of these places and rows, in their order, on the CPU."""

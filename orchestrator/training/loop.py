@@ -21,7 +21,7 @@ from orchestrator.errors import NonFiniteLossError
 from orchestrator.students.networks.student import IMAGE, Student
 from orchestrator.training import order
 from orchestrator.training.average import StudentAverage
-from orchestrator.training.batches import BatchMaker
+from orchestrator.training.batches import BatchMaker, Made, MakeBatches
 from orchestrator.training.data import SplitData, TeacherData
 from orchestrator.training.gradients import gradient_report
 from orchestrator.training.input_settings import InputSettings
@@ -32,8 +32,6 @@ from orchestrator.training.model import DistillationModel
 from orchestrator.training.optimizer import build_optimizer, set_rates
 from orchestrator.training.precision import AUTOCAST_DTYPE, Stepper
 from orchestrator.training.settings import TrainingSettings
-
-Made = tuple[order.Place, order.Indices, dict[str, Tensor]]  # a batch on the CPU, its rows, and where it stands
 
 
 @dataclass(frozen=True)
@@ -209,16 +207,18 @@ class Trainer:
         ema = self.settings.ema
         return self.average.student if self.average is not None and ema and ema.is_the_student else self.model.student
 
-    def epochs(self, after_step: Callable[[], None] = lambda: None) -> Iterator[Progress]:
+    def epochs(
+        self, after_step: Callable[[], None] = lambda: None, make_batches: MakeBatches = batches_of
+    ) -> Iterator[Progress]:
         """Train from where the state stands to the last epoch, yielding after each.
 
         Args:
             after_step: called after each optimiser step; within an epoch `state` can then be kept and gone on from.
+            make_batches: makes the batches ahead of the steps.
         """
-        pin = self.device.type == "cuda"
-        rank, num_workers = distributed.rank(), distributed.world_size()
-        shares = self.order.from_step(self.step_index, self.settings.epochs, rank=rank, num_workers=num_workers)
-        with closing(batches_of(shares, self.batch_maker, self.loading, pin=pin)) as made:
+        pin, place = self.device.type == "cuda", {"rank": distributed.rank(), "num_workers": distributed.world_size()}
+        shares = self.order.from_step(self.step_index, self.settings.epochs, **place)
+        with closing(make_batches(shares, self.batch_maker, self.loading, pin=pin)) as made:
             while self.step_index < self.num_steps:
                 yield _end_of(self.epoch(made, after_step))
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import torch
 
 from orchestrator.training.assembly import assemble
+from orchestrator.training.batches import Made
 from orchestrator.training.course import Course
-from orchestrator.training.loop import Made, Progress
+from orchestrator.training.loop import Progress
 from orchestrator.training.notice import Notice
 from orchestrator.training.precision import set_gpu_products
 from orchestrator.training.run import TrainingJob

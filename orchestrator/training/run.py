@@ -20,6 +20,7 @@ from orchestrator.students.adaptor import AdaptorSettings
 from orchestrator.tracking.spool import SpoolTracker
 from orchestrator.tracking.tracker import NullTracker, Tracker
 from orchestrator.training.assembly import assemble
+from orchestrator.training.batches import MakeBatches
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.checkpoint_settings import CheckpointSettings
 from orchestrator.training.course import HISTORY as HISTORY  # what a run's folder holds is told here, beside its job
@@ -29,6 +30,7 @@ from orchestrator.training.course import Course
 from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.live_teacher import LiveTeaching
 from orchestrator.training.live_texts import LiveTexts
+from orchestrator.training.loaders import batches_of
 from orchestrator.training.loop import Progress
 from orchestrator.training.notice import Notice, undisturbed
 from orchestrator.training.settings import TrainingSettings
@@ -143,7 +145,9 @@ def train_settings(
     }
 
 
-def train(job: TrainingJob, *, parallel: bool = False, notice: Notice = undisturbed) -> Iterator[Progress]:
+def train(
+    job: TrainingJob, *, parallel: bool = False, notice: Notice = undisturbed, make_batches: MakeBatches = batches_of
+) -> Iterator[Progress]:
     """Train to the end, resuming from the newest checkpoint; yields after each epoch.
 
     Resumed after its last epoch it yields that epoch again: a driver killed in between has not heard of it.
@@ -152,6 +156,7 @@ def train(job: TrainingJob, *, parallel: bool = False, notice: Notice = undistur
         job: what to train.
         parallel: this process is one of several in a torch process group: wrap the model in DDP.
         notice: asked after each step whether the process will soon be taken away.
+        make_batches: makes the batches ahead of the steps.
 
     Raises:
         Stopped: the notice said so; the state is in a checkpoint.
@@ -159,7 +164,7 @@ def train(job: TrainingJob, *, parallel: bool = False, notice: Notice = undistur
     with Course(assemble(job, parallel=parallel), job.open_checkpoints(), notice) as course:
         if (told := course.resume()) is not None:
             yield told
-        for progress in course.trainer.epochs(course.saving):
+        for progress in course.trainer.epochs(course.saving, make_batches):
             yield course.after_epoch(progress)
             course.saving.stop_if_told()
         course.finish()

@@ -16,6 +16,7 @@ from orchestrator.training.order import Indices, Place
 from orchestrator.training.run import TrainingJob
 
 Key = tuple[object, ...]
+_UNKNOWN = -1
 Parts = dict[Key, dict[str, Tensor]]  # a whole batch for each kind of teacher's rows that members read
 
 
@@ -77,8 +78,8 @@ class Stream:
 
     def epoch(self) -> Iterator[tuple[Place, Indices, Parts]]:
         """To the end of the epoch under way, on the device."""
-        per_epoch = self._order.batches_per_epoch
-        left = per_epoch - self._step % per_epoch
+        step, self._step = self._step, _UNKNOWN  # until the epoch has ended: one that is left halfway fits nobody
+        left = self._order.batches_per_epoch - step % self._order.batches_per_epoch
         for _ in range(left * self._order.num_micro_batches):
             place, rows, (images, parts) = next(self._batches)
             images = self._moved(images)
@@ -88,7 +89,7 @@ class Stream:
                 rows,
                 {key: {**images, **self._moved(part)} for key, part in zip(self._kind, completed, strict=True)},
             )
-        self._step += left
+        self._step = step + left
 
     def _moved(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: tensor.to(self._device, non_blocking=True) for name, tensor in batch.items()}

@@ -141,15 +141,26 @@ def render_pixels(pixels: npt.NDArray[np.uint8], parameters: ViewParameters) -> 
 def _move(pixels: npt.NDArray[np.uint8], parameters: ShiftParameters) -> npt.NDArray[np.uint8]:
     """Shift by whole pixels, repeating the edge, then flip.
 
-    Image by image, rows before columns: one gather over all of a batch took 2.4 times as long at 64 pixels and 4.5
-    times at 224, since it looks up every pixel on its own.
+    Image by image, whole pixels at a time: what stays in sight is one copy of a block, and the edge is repeated beside
+    and then above or below it. Looking up rows and columns took 2.9 times as long at 64 pixels, one gather over all of
+    a batch 7 times.
     """
-    side, steps = pixels.shape[1], np.arange(pixels.shape[1])
-    shift_y, shift_x = (np.rint(shift * side).astype(np.int64) for shift in (parameters.shift_y, parameters.shift_x))
-    moved = np.empty_like(pixels)
-    for place, (y, x, flipped) in enumerate(zip(shift_y, shift_x, parameters.flipped, strict=True)):
-        rows, columns = (np.clip(steps + shift, 0, side - 1) for shift in (y, x))
-        moved[place] = pixels[place].take(rows, axis=0).take(columns[::-1] if flipped else columns, axis=1)
+    side, moved = pixels.shape[1], np.empty(pixels.shape, np.uint8)
+    farthest = side - 1  # from where on only the edge is in sight
+    shift_y, shift_x = (
+        np.clip(np.rint(shift * side).astype(np.int64), -farthest, farthest).tolist()
+        for shift in (parameters.shift_y, parameters.shift_x)
+    )
+    sources, targets = (of.view("V3")[..., 0] for of in (np.ascontiguousarray(pixels), moved))
+    for source, target, y, x, flipped in zip(
+        sources, targets, shift_y, shift_x, parameters.flipped.tolist(), strict=True
+    ):
+        shown = target[:, ::-1] if flipped else target
+        top, bottom, left, right = max(0, -y), min(side, side - y), max(0, -x), min(side, side - x)
+        shown[top:bottom, left:right] = source[top + y : bottom + y, left + x : right + x]
+        shown[top:bottom, :left] = shown[top:bottom, left : left + 1]
+        shown[top:bottom, right:] = shown[top:bottom, right - 1 : right]
+        shown[:top], shown[bottom:] = shown[top], shown[bottom - 1]
     return moved
 
 

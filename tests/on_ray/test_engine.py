@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pytest
@@ -172,14 +172,15 @@ def test_students_trained_side_by_side_are_those_trained_in_process_and_an_error
     assert (Path(jobs[2].folder) / STUDENT).read_bytes() == (Path(alone.folder) / STUDENT).read_bytes()
 
 
+@pytest.mark.parametrize("loaders", ["processes", "ray_data"])
 def test_one_worker_of_ray_train_trains_to_the_same_bits_and_loss_curve_as_in_process(
-    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path, loaders: Literal["processes", "ray_data"]
 ) -> None:
     overrides = {"training.epochs": 2, "training.accumulation_steps": 2}
     alone, under = (smoke_line.job(tmp_path / name, overrides) for name in ("alone", "under"))
     for _ in train(alone):
         pass
-    under = under.model_copy(update={"loading": InputSettings(num_loaders=1)})  # a loader beside Ray's threads
+    under = under.model_copy(update={"loading": InputSettings(loaders=loaders, num_loaders=1)})
     executor.train(under, WorkerSettings(num_workers=1), lambda _: None)
     assert (Path(alone.folder) / STUDENT).read_bytes() == (Path(under.folder) / STUDENT).read_bytes()
     told, told_too = (read_json(Path(job.folder) / HISTORY) for job in (alone, under))

@@ -178,7 +178,7 @@ def test_in_a_population_the_worst_goes_on_from_the_state_of_the_best(
         for row, its in zip(begun[: turn.epoch], donor, strict=False):
             assert row["train/loss"] == its["train/loss"]
         assert begun[turn.epoch]["train/loss"] < begun[0]["train/loss"]
-    with pytest.raises(ConfigError, match="from another one's state"):
+    with pytest.raises(ConfigError, match="from one another's states"):
         executor.sweep(job, TrialSettings(num_train_workers=2), nothing, nothing)
 
 
@@ -251,6 +251,7 @@ def test_after_a_kill_of_the_driver_the_same_command_repeats_nothing_and_loses_n
     ended = SweepFolder(folder).ended()
     assert ended
     assert 2 not in ended
+    told_before = read_history(folder, third)
     before = {number: (folder / "trials" / f"{number:04d}" / STUDENT).stat().st_mtime_ns for number in ended}
     job, told = job_of(smoke_line, folder, space), list[TrialResult]()
     results = executor.sweep(job, TrialSettings(num_workers=1, trials_per_worker=2), told.append, nothing)
@@ -258,6 +259,7 @@ def test_after_a_kill_of_the_driver_the_same_command_repeats_nothing_and_loses_n
     assert not {one.number for one in told} & set(ended)
     assert {number: (folder / "trials" / f"{number:04d}" / STUDENT).stat().st_mtime_ns for number in ended} == before
     assert min(one.epochs for one in told if one.number == 2) > 1
+    assert read_history(folder, third)[: len(told_before)] == told_before
 
 
 def test_trials_on_several_workers_are_train_runs_that_stop_by_a_word_and_leave_no_placement_group(

@@ -84,7 +84,7 @@ def test_slices_are_the_means_of_what_was_tried_and_few_trials_are_said_to_be_fe
     assert (found.slices[0].half_width, found.slices[1].half_width) == (0.0, math.inf)
     assert found.importance == {"select/all": ()}
     told = " ".join(found.warnings)
-    assert "Only 3 trials ran to their end: too few" in told
+    assert "Only 3 trials ran to their end and told numbers: too few" in told
     assert "1 stopped early are left out" in told
     assert "several seeds" in told
     assert "2 of 2 other finished trials are not distinguishable" in " ".join(found.words)  # 0.1 < 1.96 * 0.0700
@@ -124,3 +124,12 @@ def test_the_best_sheet_loads_as_the_experiment_with_the_values_in_its_arm(tmp_p
     for name in ("student", "adaptor", "losses", "training", "dataset", "texts"):
         assert getattr(arm, name) == getattr(before, name)
     assert arm_experiment(found, "baseline").losses == arm_experiment(experiment, "baseline").losses
+
+
+def test_objectives_that_are_no_numbers_and_values_outside_the_space_end_no_sweep() -> None:
+    nothing = [_trial(number, {WEIGHT: 1.0 + number, DEPTH: 0}, math.nan) for number in range(5)]
+    found = answers(nothing, _space())
+    assert (found.best, found.slices, found.importance) == (0, (), {"select/all": ()})
+    assert "Only 0 trials ran to their end" in found.warnings[0]
+    moved = [_trial(number, {WEIGHT: 20.0 + number, DEPTH: 7}, 0.5) for number in range(5)]
+    assert importances([*_forty(), *moved], _space(), "select/all") == importances(_forty(), _space(), "select/all")

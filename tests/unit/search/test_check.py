@@ -73,6 +73,13 @@ def test_a_value_whose_model_could_not_be_trained_is_refused(experiment: Experim
         check_space(space(parameters=sources), experiment)
 
 
+def test_views_that_the_image_teacher_has_not_seen_are_refused_where_its_rows_are_read(experiment: Experiment) -> None:
+    seeds = space(parameters={"training.data_seed": {"kind": "choice", "values": [0, 1]}})
+    with pytest.raises(ConfigError, match="the image teacher's rows are of the experiment's own views"):
+        check_space(seeds, experiment)
+    check_space(seeds, arm_experiment(experiment, "baseline"))  # no loss of it reads the image teacher
+
+
 def test_pbt_is_refused_where_one_trial_could_not_go_on_from_anothers_weights(experiment: Experiment) -> None:
     pbt = {"kind": "pbt", "interval_epochs": 1}
     check_space(space(scheduler=pbt, searcher=RANDOM), experiment)

@@ -2,6 +2,9 @@
 
 import itertools
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,15 @@ MEMBERS: dict[str, dict[str, Any]] = {
 ALL: dict[str, Any] = {
     "training.epochs": 3, "training.more_views": [{"recipe": "sim"}], "training.accumulation_steps": 2
 }  # fmt: skip
+
+CHILD = """
+import sys
+from orchestrator.training.pack import train_together
+from orchestrator.training.run import TrainingJob
+
+for told in train_together([TrainingJob.model_validate_json(line) for line in sys.stdin]):
+    print(told.progress.epoch, flush=True)
+"""
 
 
 def jobs(line: SmokeLine, folder: Path) -> list[TrainingJob]:
@@ -65,13 +77,15 @@ def test_one_that_fails_and_one_that_is_stopped_leave_the_others_as_they_were(
     alone = smoke_line.job(tmp_path / "alone")
     run(alone)
     with Pack() as pack:
-        for job in (stays, diverges, stopped):
+        for job in (stays, stopped):
             pack.join(job)
         with pytest.raises(ConfigError, match="few_shot"):
             pack.join(refused)
-        first = {one.run_key: one for one in pack.step_epoch()}
-        assert "the loss is nan at step" in first[diverges.run_key].error
-        assert first[diverges.run_key].progress is None
+        assert [one.progress and one.progress.epoch for one in pack.step_epoch()] == [1, 1]
+        pack.join(diverges)
+        (failed,) = pack.step_epoch()  # within an epoch that nobody else is in
+        assert (failed.run_key, failed.progress) == (diverges.run_key, None)
+        assert "the loss is nan at step" in failed.error
         pack.leave(stopped.run_key)
         pack.join(late)
         caught_up = pack.step_epoch()
@@ -122,6 +136,30 @@ def test_a_pack_that_is_told_to_stop_goes_on_in_the_same_bits(smoke_line: SmokeL
             pack.join(job)
         with pytest.raises(Stopped):
             run_all(pack)
+    with Pack() as pack:
+        for job in packed:
+            pack.join(job)
+        run_all(pack)
+    for one, other in zip(alone, packed, strict=True):
+        run(one)
+        assert_same(one, other)
+
+
+def test_a_killed_pack_goes_on_in_the_same_bits(smoke_line: SmokeLine, tmp_path: Path, project: Path) -> None:
+    alone, packed = (
+        [smoke_line.job(tmp_path / name / str(seed), {"training.init_seed": seed}) for seed in (0, 1)] for name in "ap"
+    )
+    told = "\n".join(job.model_dump_json() for job in packed)
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(told)
+        child.stdin.close()
+        assert child.stdout.readline() == "1\n"
+        child.send_signal(signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL
     with Pack() as pack:
         for job in packed:
             pack.join(job)

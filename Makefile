@@ -1,7 +1,7 @@
 # Every command of the project. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint audit test teachers teachers-extra evidence reproduce tiny-imagenet photos bench parity chaos chaos-captioning chaos-training chaos-sweep mlflow-server clean
+.PHONY: help setup demo lint audit test teachers teachers-extra evidence reproduce tiny-imagenet photos bench docs parity chaos chaos-captioning chaos-training chaos-sweep mlflow-server clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -73,8 +73,12 @@ photos: setup ## the line on photographs of ordinary size with three corrupted c
 	$(BIN)/python -m benchmarks.photos_line --photos "$(PHOTOS)"
 
 bench: setup ## every figure that we claim, against its peer, in the same run
-	@set -e; for file in $$(ls benchmarks/[a-z]*.py | grep -v -e /chaos_ -e /photos_ -e /real_ -e /pairs -e /made_); do \
+	@set -e; for file in $$(ls benchmarks/[a-z]*.py | grep -v -e /chaos_ -e /photos_ -e /real_ -e /pairs -e /made_ -e /mistakes); do \
 		echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename "$$file" .py)"; done
+
+docs: setup ## the documentation's site, into build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "build/site/index.html"
 
 PARITY ?=
 

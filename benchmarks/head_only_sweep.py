@@ -64,9 +64,9 @@ def main() -> None:
         changed = [f"--set={one}" for one in [f"storage_root={root}", *told.set]]
         sheets = [SHEET, "--execution", told.execution, *changed]
         chosen = ["sweep={space: " + str(sheet) + ", arm: projection}", "captioner={kind: constant, text: none}"]
-        for stage in ("embed", "shard"):  # what is no part of a sweep
-            subprocess.run([*_command(stage), *sheets, *chosen], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
-        memory = _sweep([*_command("sweep"), *sheets, *chosen], next(root.iterdir()).parent, told.trials)
+        embed = [*_command("embed"), *sheets, *chosen]  # no part of a sweep
+        subprocess.run(embed, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+        memory = _sweep([*_command("sweep"), *sheets, *chosen], root, told.trials)
         _tell_mlflow(root)
     tenth = max(1, len(memory) // 10)
     early, late = (statistics.median(part) / 2**20 for part in (memory[:tenth], memory[-tenth:]))

@@ -20,6 +20,8 @@ REMEDIES = {
     errno.EDQUOT: "make room within the quota, or set storage_root to another disk; the same command goes on",
     errno.EACCES: "give yourself the right to read and write there, or set storage_root to a folder of your own",
     errno.EPERM: "give yourself the right to read and write there, or set storage_root to a folder of your own",
+    errno.ENOTDIR: "set storage_root, or the path that the command was given, to a folder",
+    errno.EFBIG: "set storage_root to a disk that can hold large files, or raise the limit (ulimit -f)",
     errno.EROFS: "set storage_root to a folder that can be written",
     errno.ENOENT: "correct the path",
     errno.EMFILE: "raise the number of open files (ulimit -n 65536)",

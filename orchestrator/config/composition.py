@@ -153,4 +153,4 @@ def _check_start(experiment: Experiment, model: "DistillationModel", there: set[
 
 
 def _on_one_line(error: Any) -> str:
-    return "; ".join(line.strip() for line in str(error).splitlines())
+    return "; ".join(" ".join(line.split()) for line in str(error).splitlines())

@@ -176,7 +176,7 @@ class Experiment(Frozen):
         if self.sweep is not None and self.sweep.arm not in self.arms:
             problems.append(f"sweep.arm: {self.sweep.arm} is not among arms ({', '.join(self.arms)})")
         if problems:
-            raise ValueError("; ".join(problems))
+            raise ValueError("\n".join(problems))  # each becomes a line of its own
         return self
 
     @property

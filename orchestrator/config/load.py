@@ -50,7 +50,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = _parsed(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not YAML: {error}", expected="YAML without tags") from error
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark is not None else ""
+        what = getattr(error, "problem", None) or str(error)
+        raise ConfigError(
+            f"{path}: not YAML{where}: {what}", expected="YAML without tags; tabs do not indent"
+        ) from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: holds {type(tree).__name__}", expected="a mapping of settings")
     return tree
@@ -123,7 +128,8 @@ def validate(kind: type[Settings], tree: Mapping[str, Any], source: str) -> Sett
     try:
         settings = kind.model_validate(tree)
     except ValidationError as error:
-        problems += [_explain(problem, tree, kind) for problem in error.errors(include_url=False)]
+        told = [_explain(problem, tree, kind) for problem in error.errors(include_url=False)]
+        problems += [line for problem in told for line in problem.splitlines()]
     if not problems:
         return settings
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
@@ -138,10 +144,22 @@ def _explain(problem: Any, tree: Mapping[str, Any], kind: type[BaseModel]) -> st
         near = difflib.get_close_matches(names[-1], known, n=1)
         hint = f"; did you mean {near[0]}?" if near else (f"; known: {', '.join(known)}" if known else "")
         return f"{path}: unknown setting{hint}"
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{path}.kind: {_unknown_kind(problem)}"
     given = problem.get("input")
     shown = f" (given {redacted(repr(given))})" if isinstance(given, str | int | float | bool) else ""
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{path}: {message}{shown}"
+    return f"{path}: {message}{shown}" if names else f"{message}{shown}"
+
+
+def _unknown_kind(problem: Any) -> str:
+    """What is wrong with the kind of a setting, and what it could be."""
+    context = problem["ctx"]
+    if problem["type"] == "union_tag_not_found":
+        return "must be given, as {kind: NAME}"
+    tag, known = str(context["tag"]), [part.strip("'") for part in str(context["expected_tags"]).split(", ")]
+    near = difflib.get_close_matches(tag, known, n=1)
+    return f"unknown {redacted(tag)}; " + (f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}")
 
 
 def _without_tags(names: list[str], tree: Any) -> list[str]:

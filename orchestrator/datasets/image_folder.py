@@ -79,7 +79,7 @@ class ImageFolderSettings(DatasetSource):
         if self.empty_classes == "leave_out":
             left_out = [name for name in names if not _images_below(train_folder / name, self.extensions)]
             names = [name for name in names if name not in left_out]
-            notes = [f"{len(left_out)} folders of classes without an image are left out: {', '.join(left_out)}"]
+            notes = [f"left out, because there is no image in their folders: {', '.join(left_out)}"]
             notes = notes if left_out else []
         labels = {name: label for label, name in enumerate(names)}
         if not labels:

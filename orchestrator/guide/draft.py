@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orchestrator.config.load import load_experiment
 from orchestrator.errors import ConfigError
-from orchestrator.guide.first_look import FirstLook
+from orchestrator.guide.first_look import DRAFTED_REPORT_FRACTION, FirstLook
 from orchestrator.vocabulary import SPLIT_REPORT, SPLIT_SELECT
 
 SHEETS, SCHEMA = Path("jobs/experiments"), Path("schemas/experiment.json")
@@ -58,7 +58,7 @@ def sheet(found: FirstLook, name: str, path: Path) -> str:
     small = found.median_side <= SMALL_SIDE
     image_size = 64 if small else 128
     num_train = sum(found.classes.values())
-    batch = max(8, min(64, 2 ** max(3, (num_train // 4).bit_length() - 1)))
+    batch = max(16, min(64, 2 ** max(3, (num_train // 4).bit_length() - 1)))
     epochs = 60 if num_train < 2000 else 30 if num_train < 20_000 else 12
     return f"""{_schema_line(path)}# Question: do captions help a student on the rare classes of {found.root.name}?
 # Expected: unknown; `baseline` learns from labels alone, `distilled` from labels, class names and captions.
@@ -95,7 +95,7 @@ losses:
 training:
   epochs: {epochs}
   batch_size: {batch}
-  optimizer: {{kind: adamw, learning_rate: 2.0e-3, weight_decay: 0.05}}
+  optimizer: {{kind: adamw, learning_rate: 1.0e-3, weight_decay: 0.05}}
   schedule: {{warmup_fraction: 0.1}}
   views: {{pad: {image_size // 8}, flip: true}}       # flip: false where left and right matter (letters, signs)
   evaluate_every_epochs: {max(1, epochs // 6)}
@@ -121,7 +121,7 @@ def _dataset(found: FirstLook) -> str:
     else:
         lines += [
             "  select_fraction: 0.1    # of each class: settings are chosen on these images",
-            "  report_fraction: 0.2    # of each class: results are reported on these, and nothing is chosen on them",
+            f"  report_fraction: {DRAFTED_REPORT_FRACTION}    # of each class: results are reported on these",
         ]
     if found.empty:
         lines.append("  empty_classes: leave_out    # folders without an image, instead of an error")

@@ -26,6 +26,7 @@ SPLIT_WORDS = {
 }
 NUM_OPENED = 200  # images whose header is read
 MAX_NAMED = 3
+DRAFTED_REPORT_FRACTION, MANY_ENOUGH = 0.2, 200  # fewer images in the report split are worth a word
 
 Layout = Literal["classes", "splits"]
 
@@ -138,6 +139,9 @@ def _told_of_classes(
     if rare:
         named = _some([f"{name} ({number})" for number, name in rare])
         yield f"{_of(rare, 'class', 'classes')} with fewer than 5 images to train on: {named}"
+    report = sum(counts.get(SPLIT_REPORT, {}).values()) or int(sum(train.values()) * DRAFTED_REPORT_FRACTION)
+    if report < MANY_ENOUGH:
+        yield f"results will rest on about {report} images: one image is {100 / max(1, report):.0f} points of accuracy"
     if sum(1 for number in train.values() if number) == 1:
         yield "there is a single class: nothing to tell apart"
 

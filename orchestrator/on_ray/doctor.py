@@ -10,8 +10,9 @@ from pathlib import Path
 import ray
 
 from orchestrator.config.execution import ActorPoolSettings, Execution
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ArtifactError, ConfigError
 from orchestrator.on_ray.cluster import Cluster
+from orchestrator.on_ray.storage import places_of, require_shared
 from orchestrator.stages.doctor import Finding
 
 TOKEN_FILE = Path.home() / ".ray" / "auth_token"
@@ -48,6 +49,8 @@ def cluster(execution: Execution) -> Iterator[Finding]:
                 "ray", "problem", f"storage_root {execution.storage_root} is relative, and the cluster is not ours",
                 "set it to the absolute path of a folder that all nodes share",
             )  # fmt: skip
+        elif not opened.is_own:
+            yield from _storage(execution, len(nodes))
         workers, trials = execution.training, execution.trials
         parts = {
             "captioning": _of_pool(execution.captioning),
@@ -67,3 +70,14 @@ def cluster(execution: Execution) -> Iterator[Finding]:
 
 def _of_pool(pool: ActorPoolSettings) -> tuple[int, float, float]:
     return pool.num_actors, pool.num_cpus_per_actor, pool.num_gpus_per_actor
+
+
+def _storage(execution: Execution, num_nodes: int) -> Iterator[Finding]:
+    """Every node shares the storage, and its clock is right."""
+    try:
+        warned = list(require_shared(execution))
+    except ArtifactError as error:
+        yield Finding("storage", "problem", error.wrong, error.remedy)
+        return
+    yield from (Finding("storage", "warning", told) for told in warned)
+    yield Finding("storage", "ok", f"{num_nodes} nodes share {', '.join(places_of(execution))}")

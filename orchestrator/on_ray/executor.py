@@ -3,6 +3,7 @@
 Knows which part of the plan needs what; knows nothing of stages.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,13 +22,19 @@ from orchestrator.executors.protocol import (
 )
 from orchestrator.on_ray import search, tables, train
 from orchestrator.on_ray.cluster import Cluster
+from orchestrator.on_ray.storage import require_shared
 from orchestrator.search.trial import TrialResult
 from orchestrator.training.run import TrainingJob
 from orchestrator.training.tune import TuningJob
 
+_log = logging.getLogger(__name__)
+
 
 class RayExecutor:
-    """Implements `Executor` on a Ray cluster; each call first proves that its plan fits."""
+    """Implements `Executor` on a Ray cluster; each call first proves that its plan fits.
+
+    On a cluster that is not our own the storage is looked at first, from every node.
+    """
 
     def __init__(self, execution: Execution) -> None:
         self._storage = Path(execution.storage_root).resolve() / "ray"
@@ -39,6 +46,13 @@ class RayExecutor:
                 expected="the absolute path of a folder that all nodes share",
                 remedy="--set storage_root=/absolute/folder, or use jobs/executions/cluster.yaml",
             )
+        if not self._cluster.is_own:
+            try:
+                for told in require_shared(execution):
+                    _log.warning(told)
+            except BaseException:
+                self._cluster.close()
+                raise
 
     def map_table(
         self, plan: Path, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt, on_stall: OnStall

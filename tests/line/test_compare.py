@@ -32,7 +32,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compare")
     context = quiet_context(with_overrides(load_experiment(SMOKE), FEWER, "test"), folder)
     plans = line.run(context, "evaluate")
-    evidence.make(context, plans, ["baseline", "distilled"], [0, 1])
+    evidence.make(context, plans, ["baseline", "distilled"], [0, 1], lambda cell: None)
     return folder
 
 

@@ -57,6 +57,13 @@ def test_cells_are_kept_as_they_end_and_resumed_and_count_only_with_enough_epoch
     assert (code, not (folder / "runs").exists()) == (0, True), told
     assert "distilled: 0 of 3 seeds are there, not measured" in told
 
+    code, told = reproduce(folder, "tiny:table1", "--measure", "--cells", "grid/b*")
+    assert code == 0, told
+    epoch = read_json(folder / "small" / "epoch_seconds.json")["grid/baseline"]
+    code, told = reproduce(folder, "tiny:table1", "--dry-run", "--cells", "grid/b*")
+    assert f"baseline: 0 of 3 seeds are there, {epoch / 60:.1f} min each" in told
+    assert not (folder / "results").exists()
+
     code, told = reproduce(folder, "tiny:table1", "--seeds", "0,1", "--cells", "grid/b*")
     assert code == 0, told
     records = CellRecords(folder / "results")

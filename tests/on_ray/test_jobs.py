@@ -38,6 +38,7 @@ JOBS = {
     "count": "import time\nfor n in range(60):\n    print('line', n, flush=True)\n    time.sleep(0.1)\n",
     "wait": "import time\nprint('waiting', flush=True)\ntime.sleep(600)\n",
     "tell": "import os\nprint('COLOUR is', os.environ.get('COLOUR'), 'and files are', sorted(os.listdir('.')))\n",
+    "look": "import subprocess, sys\nsys.exit(subprocess.run(sys.argv[1:]).returncode)\n",
 }
 
 
@@ -184,6 +185,12 @@ def test_a_job_has_the_variables_it_was_given_and_neither_data_nor_environments(
         path.write_text("x")
     done = head.run("submit", "--env", "COLOUR", "tell", env={**os.environ, "COLOUR": "red"})
     assert "COLOUR is red and files are ['jobs', 'sheets']" in done.stdout
+
+
+def test_the_doctor_looks_at_the_storage_from_every_node_of_the_cluster(head: Head, tmp_path: Path) -> None:
+    done = head.run("submit", "look", str(SCRIPT), "doctor", "--json", "--set", f"storage_root={tmp_path / 'runs'}")
+    assert '"1 nodes share storage_root"' in done.stdout, done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []  # nothing is left there
 
 
 def test_a_secret_is_refused_before_anything_is_sent(head: Head) -> None:

@@ -115,7 +115,7 @@ def test_an_ensemble_survives_being_resolved_and_read_again(project: Path) -> No
     experiment = load_experiment(smoke, overrides)
     assert with_overrides(experiment, {}, "again") == experiment
     assert experiment.class_text is not None
-    with pytest.raises(ConfigError, match=r"class_text: Input tag 'caption'"):
+    with pytest.raises(ConfigError, match=r"class_text.kind: unknown caption"):
         load_experiment(smoke, ["class_text={kind: caption, prompt: general}"])
 
 

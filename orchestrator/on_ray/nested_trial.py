@@ -42,12 +42,16 @@ class NestedTrial:
         """See `TrialWorker`; the training does not wait to be asked."""
         if self._thread is None:
             self._journal, self._error = Journal(turn.folder(self._job.folder)), ""
+            self._epochs = float("inf")
             self._before, self._began = self._journal.seconds, time.monotonic()
             self._thread = threading.Thread(target=self._train, args=(turn,), daemon=True)
             self._thread.start()
         while True:
             is_over = not self._thread.is_alive()
             row = next((row for row in self._journal.rows if row[EPOCH] > after_epoch), None)
+            if row is not None and not is_over and row[EPOCH] >= self._epochs:
+                time.sleep(POLL_S)  # the last epoch is told with the end: a scheduler would stop what is complete
+                continue
             if row is not None:
                 is_last = is_over and not self._error and row is self._journal.rows[-1]
                 return {"row": row, "has_ended": is_last, "error": ""}
@@ -77,6 +81,7 @@ class NestedTrial:
 
     def _tell(self, progress: Any) -> None:
         if progress:
+            self._epochs = float(progress.get("num_epochs", self._epochs))
             metrics = {name: value for name, value in progress.items() if name not in NOT_METRICS}
             seconds = self._before + time.monotonic() - self._began
             self._journal.add({EPOCH: float(progress[EPOCH]), SECONDS: seconds, **metrics})

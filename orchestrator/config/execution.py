@@ -133,16 +133,33 @@ class TrialSettings(Frozen):
         return self.num_workers * self.num_train_workers
 
 
+class NodeKind(Frozen):
+    """Nodes of one kind that an autoscaling cluster may start."""
+
+    num_nodes: int = Field(ge=1, description="at most")
+    num_cpus: float = Field(ge=0, description="of each")
+    num_gpus: float = Field(default=0, ge=0, description="of each")
+
+
 class ClusterSettings(Frozen):
     """The Ray cluster: a local one of our own, or a running one.
 
-    `num_gpus` on a local cluster declares logical GPUs; null means what Ray finds.
+    `num_gpus` on a local cluster declares logical GPUs; null means what Ray finds. `grows_to` names the nodes that an
+    autoscaling cluster may come to have: a plan is then measured by them, because Ray starts a node only when work
+    waits for it, and work that is refused waits for nothing.
     """
 
     address: str = Field(default="local", description="'local', 'auto' (the running one), or ray://...")
     num_cpus: int | None = Field(default=None, ge=1)
     num_gpus: int | None = Field(default=None, ge=0)
     object_store_mib: int | None = Field(default=None, ge=80)
+    grows_to: tuple[NodeKind, ...] = ()
+
+    @model_validator(mode="after")
+    def _own_clusters_do_not_grow(self) -> "ClusterSettings":
+        if self.address == "local" and self.grows_to:
+            raise ValueError("grows_to is of a running cluster (address: auto or ray://...), a local one has its size")
+        return self
 
 
 class PriceSettings(Frozen):

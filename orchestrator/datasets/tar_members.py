@@ -22,7 +22,7 @@ def member_addresses(path: Path) -> dict[str, tuple[int, int]]:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 name = PurePosixPath(member.name)
-                if member.size < 0:  # would lead back to a header that was read already, for ever
+                if member.size < 0:  # would lead back to a header that was read already
                     raise tarfile.ReadError(f"member {name} has {member.size} bytes")
                 if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
                     continue

@@ -23,6 +23,7 @@ class Cluster:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._temporary: str | None = None
+        self._grows_to = settings.grows_to
         address = settings.address
         if address == "local" and os.environ.get("RAY_ADDRESS"):
             address = "auto"  # inside `ray job submit` the cluster is the one that runs the job
@@ -59,18 +60,28 @@ class Cluster:
         Raises:
             ConfigError: the cluster has fewer CPUs or GPUs than the plan needs at once.
         """
-        total = ray.cluster_resources()
+        total, has = self._total(), "may grow to" if self._grows_to else "has"
         for name, needed in (("CPU", num_cpus), ("GPU", num_gpus)):
             if needed > total.get(name, 0.0) + 1e-9:
                 raise ConfigError(
-                    f"{what} needs {needed:g} {name}s at once, the cluster has {total.get(name, 0.0):g}",
+                    f"{what} needs {needed:g} {name}s at once, the cluster {has} {total.get(name, 0.0):g}",
                     expected=f"at most {total.get(name, 0.0):g}",
-                    remedy="lower the numbers in the execution sheet, or use a larger cluster",
+                    remedy="lower the numbers in the execution sheet, or use a larger cluster (one that starts nodes "
+                    "when work waits says so in cluster.grows_to)",
                 )
+
+    def _total(self) -> dict[str, float]:
+        """CPUs and GPUs that there are, or may come to be."""
+        there: dict[str, float] = ray.cluster_resources()
+        grown = {
+            "CPU": sum(kind.num_nodes * kind.num_cpus for kind in self._grows_to),
+            "GPU": sum(kind.num_nodes * kind.num_gpus for kind in self._grows_to),
+        }
+        return {name: max(there.get(name, 0.0), grown[name]) for name in grown}
 
     def shown(self, *, num_cpus: float, num_gpus: float) -> str:
         """What a plan takes of what there is, in words."""
-        total = ray.cluster_resources()
+        total = self._total()
         return (
             f"{num_cpus:g} of {total.get('CPU', 0.0):g} CPUs and {num_gpus:g} of {total.get('GPU', 0.0):g} GPUs of the "
             "cluster"
@@ -83,6 +94,7 @@ class Cluster:
             ConfigError: no node has that many CPUs and GPUs.
         """
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes += [{"CPU": kind.num_cpus, "GPU": kind.num_gpus} for kind in self._grows_to]
         if any(n.get("CPU", 0.0) + 1e-9 >= num_cpus and n.get("GPU", 0.0) + 1e-9 >= num_gpus for n in nodes):
             return
         largest = ", ".join(sorted({f"{n.get('CPU', 0.0):g} CPUs and {n.get('GPU', 0.0):g} GPUs" for n in nodes}))

@@ -186,6 +186,8 @@ def test_each_execution_fits_its_cluster(project: Path, name: str, execution: st
         assert left_over(nodes, processes) == [], f"{part} does not fit {name}"
     used = max(sum(gpus for _, gpus in processes) for _, processes in parts(settings))
     assert used >= sum(gpus for _, gpus in nodes) / 2, "an execution that leaves half of its cluster idle"
+    told = [(k.num_cpus, k.num_gpus) for k in settings.cluster.grows_to for _ in range(k.num_nodes)]
+    assert sorted(told) == ([] if name == "clusters/on_premise.yaml" else sorted(nodes)), "what it grows to is told"
     assert settings.storage_root.startswith("/mnt/shared"), "a folder that all nodes mount"
     assert f"jobs/executions/{execution}.yaml" in (project / name).read_text(encoding="utf-8") + (
         project / "clusters/kuberay_job.yaml"

@@ -20,6 +20,7 @@ from orchestrator.config.execution import (
     ActorPoolSettings,
     ClusterSettings,
     Execution,
+    NodeKind,
     TrialSettings,
     WorkerSettings,
 )
@@ -96,6 +97,19 @@ def test_a_plan_that_can_never_be_placed_is_refused_with_the_arithmetic(
     odd = smoke_line.job(tmp_path / "odd", {"training.batch_size": 15})
     with pytest.raises(ConfigError, match="batch_size 15 on 2 workers"):
         executor.train(odd, WorkerSettings(num_workers=2), nothing)
+
+
+def test_a_cluster_that_starts_nodes_when_work_waits_is_measured_by_what_it_may_grow_to(
+    executor: RayExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = executor._cluster
+    monkeypatch.setattr(cluster, "_grows_to", (NodeKind(num_nodes=2, num_cpus=4), NodeKind(num_nodes=1, num_cpus=1)))
+    cluster.require("a plan", num_cpus=9, num_gpus=2)
+    cluster.require_on_a_node("an actor", num_cpus=4, num_gpus=0)
+    with pytest.raises(ConfigError, match="a plan needs 10 CPUs at once, the cluster may grow to 9"):
+        cluster.require("a plan", num_cpus=10, num_gpus=0)
+    with pytest.raises(ConfigError, match="5 CPUs and 0 GPUs on one node"):
+        cluster.require_on_a_node("an actor", num_cpus=5, num_gpus=0)
 
 
 def test_four_actors_share_two_gpus_by_halves_and_micro_batches_follow_the_rows(

@@ -107,7 +107,8 @@ def student(folder: Path, number: int) -> bytes:
 def what_is_left() -> list[str]:
     """Actors and placement groups that Ray knows of, and processes of trials."""
     address = ray.get_runtime_context().gcs_address  # other clusters may run on this machine
-    actors = [f"{one.class_name} {one.state}" for one in list_actors(address, limit=1000) if one.state != "DEAD"]
+    alive = [one.class_name for one in list_actors(address, limit=1000) if one.state != "DEAD"]
+    actors = [name for name in alive if name != "_AutoscalingCoordinatorActor"]  # Ray's own, one for a cluster
     groups = [one.placement_group_id for one in list_placement_groups(address, limit=1000) if one.state != "REMOVED"]
     return actors + groups + [str(pid) for pid in our_ray_workers("Trial")]
 

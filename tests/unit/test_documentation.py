@@ -1,6 +1,7 @@
 """The documentation is true: the site builds, commands parse, imports resolve, mistakes are told as it says."""
 
 import ast
+import dataclasses
 import importlib
 import json
 import os
@@ -86,7 +87,11 @@ def test_the_site_builds_without_a_warning_and_holds_the_reference(tmp_path: Pat
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
-def test_a_plausible_mistake_is_told_as_the_docs_say(mistake: Mistake, tmp_path: Path) -> None:
+def test_a_plausible_mistake_is_told_as_the_docs_say(
+    mistake: Mistake, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     seen = see(mistake, tmp_path)
+    warned = tuple(record.getMessage() for record in caplog.records)  # pytest takes them from standard error
+    seen = dataclasses.replace(seen, lines=(*seen.lines, *warned))
     assert seen.problems(mistake) == [], seen
     assert f"| {mistake.name} |" in (PROJECT / "docs" / "troubleshooting.md").read_text()

@@ -183,6 +183,34 @@ def test_in_a_population_the_worst_goes_on_from_the_state_of_the_best(
         executor.sweep(job, TrialSettings(num_train_workers=2), nothing, nothing)
 
 
+def test_the_median_rule_stops_the_hopeless_and_hyperband_pauses_and_ends_every_trial(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    points, trials = [{RATE: rate} for rate in (1e-3, 1e-12, 3e-3, 1e-11)], TrialSettings(trials_per_worker=4)
+    space = space_of(points, epochs=4, scheduler={"kind": "median", "grace_epochs": 1, "min_trials": 1})
+    results = executor.sweep(job_of(smoke_line, tmp_path / "median", space), trials, nothing, nothing)
+    assert "stopped" in {results[1].status, results[3].status}
+    assert (results[2].status, results[2].epochs) == ("finished", 4)
+    points = [{RATE: rate} for rate in (1e-3, 1e-12, 3e-3, 1e-11, 2e-3, 1e-10, 1e-3, 1e-9)]  # fills two brackets
+    space = space_of(points, epochs=4, scheduler={"kind": "hyperband", "reduction_factor": 2})
+    many = TrialSettings(trials_per_worker=8)
+    results = executor.sweep(job_of(smoke_line, tmp_path / "hyperband", space), many, nothing, nothing)
+    assert [one.number for one in results] == list(range(8))
+    assert {one.status for one in results} == {"finished", "stopped"}
+    assert all((one.epochs == 4) == (one.status == "finished") for one in results)
+
+
+def test_pb2_moves_the_worst_within_the_bounds(executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path) -> None:
+    pb2 = {"kind": "pb2", "interval_epochs": 2, "quantile_fraction": 0.5}
+    space = space_of([{RATE: 3e-3}, {RATE: 1e-12}], epochs=6, scheduler=pb2)
+    trials = TrialSettings(num_workers=1, trials_per_worker=2)
+    results = executor.sweep(job_of(smoke_line, tmp_path, space), trials, nothing, nothing)
+    assert [(one.status, one.epochs) for one in results] == [("finished", 6), ("finished", 6)]
+    turn = read_turn(tmp_path, 1, {RATE: 1e-12})
+    assert turn.generation >= 1
+    assert 1e-12 <= turn.values[RATE] <= 1e36
+
+
 def test_a_worker_that_dies_costs_time_and_only_the_trial_that_always_takes_it_along_fails(
     executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
 ) -> None:

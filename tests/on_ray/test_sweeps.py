@@ -6,35 +6,39 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import ray
-from ray.util.state import list_actors, list_placement_groups
 
 from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.config.execution import ClusterSettings, Execution, TrialSettings
-from orchestrator.config.load import validate
 from orchestrator.errors import ConfigError
-from orchestrator.executors.in_process import InProcessExecutor
-from orchestrator.executors.protocol import SweepJob
 from orchestrator.on_ray.executor import RayExecutor
 from orchestrator.on_ray.trial_journal import TrialTurn, read_history, read_turn
-from orchestrator.search.space import SearchSpace
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import TrialResult
 from orchestrator.tracking import TrackingSettings
 from orchestrator.training.input_settings import InputSettings
 from orchestrator.training.student_file import STUDENT
 from tests.on_ray.processes import our_ray_workers
+from tests.on_ray.small_sweeps import (
+    RATE,
+    WEIGHT,
+    eventually,
+    in_process,
+    job_of,
+    nothing,
+    outcome,
+    space_of,
+    student,
+    what_is_left,
+)
 from tests.smoke_line import PROJECT, SmokeLine, make_smoke_line
 
 pytestmark = pytest.mark.ray
-PATIENCE_S = 60.0
-RATE, WEIGHT = "training.optimizer.learning_rate", "losses.text.weight"
 
 
 @pytest.fixture(scope="module")
@@ -55,62 +59,6 @@ def executor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayExecutor]:
     opened = RayExecutor(execution)
     yield opened
     opened.close()
-
-
-def nothing(*_: Any) -> None:
-    pass
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    return condition()
-
-
-def space_of(
-    points: Sequence[Mapping[str, Any]], epochs: int, scheduler: Mapping[str, Any] | None = None
-) -> SearchSpace:
-    """A space that tries these points and nothing else."""
-    given: dict[str, Any] = {
-        "name": "test", "question": "?", "expected": "!", "cost": "seconds", "points": list(points),
-        "parameters": {path: {"kind": "loguniform", "low": 1e-12, "high": 1e36} for path in points[0]},
-        "fixed": {"training.epochs": epochs}, "budget": {"num_trials": len(points)},
-        "scheduler": scheduler or {"kind": "none"}, "searcher": {"kind": "random"}, "objectives": {"train/loss": "min"},
-    }  # fmt: skip
-    return validate(SearchSpace, given, "test")
-
-
-def job_of(line: SmokeLine, folder: Path, space: SearchSpace) -> SweepJob:
-    return SweepJob("smoke/sweep/test", folder, space, line.context.experiment, line.job(folder))
-
-
-def in_process(line: SmokeLine, folder: Path, space: SearchSpace) -> list[TrialResult]:
-    return InProcessExecutor().sweep(job_of(line, folder, space), TrialSettings(), nothing, nothing)
-
-
-def outcome(results: Sequence[TrialResult]) -> list[Any]:
-    """What must not depend on who trained the trials, or where: all but times."""
-    return [
-        (
-            one.number, one.values, one.status, one.epochs, one.error,
-            [{name: repr(row[name]) for name in sorted(row) if not name.startswith("speed/")} for row in one.history],
-        )
-        for one in results
-    ]  # fmt: skip
-
-
-def student(folder: Path, number: int) -> bytes:
-    return (folder / "trials" / f"{number:04d}" / STUDENT).read_bytes()
-
-
-def what_is_left() -> list[str]:
-    """Actors and placement groups that Ray knows of, and processes of trials."""
-    address = ray.get_runtime_context().gcs_address  # other clusters may run on this machine
-    alive = [one.class_name for one in list_actors(address, limit=1000) if one.state != "DEAD"]
-    actors = [name for name in alive if name != "_AutoscalingCoordinatorActor"]  # Ray's own, one for a cluster
-    groups = [one.placement_group_id for one in list_placement_groups(address, limit=1000) if one.state != "REMOVED"]
-    return actors + groups + [str(pid) for pid in our_ray_workers("Trial")]
 
 
 def test_a_packed_sweep_equals_the_one_in_process_to_the_last_bit_and_a_trial_that_fails_fails_alone(

@@ -69,7 +69,8 @@ def test_an_unknown_setting_names_the_nearest_known_one(smoke: Path, override: s
 def test_an_unknown_kind_lists_the_known_ones(smoke: Path) -> None:
     told = refusal(smoke, "student.kind=resnet")
     assert "student" in told
-    assert "'timm', 'tiny'" in told
+    assert "student.kind: unknown resnet; known: " in told
+    assert "timm, tiny" in told
 
 
 @pytest.mark.parametrize("written", ["1e-3", "0.001", "1.0e-3", "'1e-3'"])
@@ -187,7 +188,7 @@ def test_an_execution_is_overridden_and_refused_in_the_same_way(project: Path) -
 def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "twice.yaml"
     path.write_text("training:\n  epochs: 3\n  epochs: 4\n")
-    with pytest.raises(ConfigError, match=r"epochs stands twice(.|\n)*line 3"):
+    with pytest.raises(ConfigError, match="not YAML in line 3: the key epochs stands twice"):
         read_yaml(path)
 
 

@@ -21,7 +21,8 @@ from orchestrator.stages import index, line, tune
 from orchestrator.stages.verify import stores_below
 from orchestrator.teachers import TunedEncoderSettings
 from orchestrator.training.data import load_teacher
-from orchestrator.training.run import STUDENT, train
+from orchestrator.training.run import train
+from orchestrator.training.student_file import STUDENT
 from orchestrator.vocabulary import TEACHER_IMAGE, TEACHER_LOGITS
 from tests.line.command import Smoke
 from tests.smoke_line import PROJECT, SMOKE, SmokeLine, make_smoke_line, quiet_context

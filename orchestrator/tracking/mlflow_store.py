@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-PASSWORD_FILE_VARIABLE = "MLFLOW_TRACKING_PASSWORD_FILE"
+PASSWORD_FILE_VARIABLE = "MLFLOW_TRACKING_PASSWORD_FILE"  # pragma: allowlist secret
 _QUIET_DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",

@@ -17,7 +17,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.tracking.secret_files import secret
 
 ROLE = "mlflow"
-PASSWORD_VARIABLE = "PGPASSWORD"
+PASSWORD_VARIABLE = "PGPASSWORD"  # pragma: allowlist secret
 START_S = 60.0
 _DEBIAN = "/usr/lib/postgresql"
 

@@ -23,7 +23,7 @@ from orchestrator.tracking.secret_files import secret
 
 DATABASES = ("mlflow", "mlflow_auth")
 ADMIN = "admin"
-ADMIN_PASSWORD_VARIABLE = "MLFLOW_AUTH_ADMIN_PASSWORD"
+ADMIN_PASSWORD_VARIABLE = "MLFLOW_AUTH_ADMIN_PASSWORD"  # pragma: allowlist secret
 START_S = 300.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 QUIET = {

@@ -126,7 +126,7 @@ def test_the_server_asks_for_a_password_and_answers_only_under_its_names(
     kept = [path for path in server.folder.rglob("*") if path.is_file() and "postgres" not in path.parts]
     assert not [path for path in kept if PASSWORD.encode() in path.read_bytes()], "the password is in no file or log"
     secrets = {path.name: oct(path.stat().st_mode & 0o777) for path in (server.folder / "secrets").iterdir()}
-    assert secrets == {"postgres_password": "0o600", "session_key": "0o600"}
+    assert secrets == {"postgres_password": "0o600", "session_key": "0o600"}  # pragma: allowlist secret
 
 
 @pytest.mark.usefixtures("credentials")

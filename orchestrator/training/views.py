@@ -143,7 +143,7 @@ def _move(pixels: npt.NDArray[np.uint8], parameters: ShiftParameters) -> npt.NDA
 
     Image by image, whole pixels at a time: what stays in sight is one copy of a block, and the edge is repeated beside
     and then above or below it. Looking up rows and columns took 2.9 times as long at 64 pixels, one gather over all of
-    a batch 7 times.
+    a batch longer still.
     """
     side, moved = pixels.shape[1], np.empty(pixels.shape, np.uint8)
     farthest = side - 1  # from where on only the edge is in sight

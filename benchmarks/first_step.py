@@ -21,7 +21,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
-SHEET = ["jobs/experiments/smoke.yaml", "sweep=null", "arms.baseline=null", "student={kind: timm, name: resnet18}",
+SHEET = ["jobs/experiments/smoke.yaml", "sweep=null", "arms={distilled: {}}", "student={kind: timm, name: resnet18}",
          "training.epochs=1"]  # fmt: skip
 ARM, MOMENTS = "distilled", "first_step.json"
 IMPORTS = {
@@ -109,12 +109,11 @@ def main() -> None:
         prepare(root)
         before: Callable[[], None] = (lambda: forget(root)) if given.cold else (lambda: None)
         rows: dict[str, list[dict[str, float]]] = {driver: [] for driver in IMPORTS}
-        for number in range(given.repeats + (not given.cold)):
+        for number in range(given.repeats):
             for driver, command in commands(root).items():
                 before()
-                row = measured(driver, command, root)
-                if number or given.cold:  # the first turn warms
-                    rows[driver].append(row)
+                rows[driver].append(measured(driver, command, root))
+                print(f"turn {number}, {driver}: {rows[driver][-1]['total']:.1f} s", flush=True)
     print(f"{'cold' if given.cold else 'warm'}, medians of {given.repeats} turns, seconds")
     names = list(rows["in process"][0])
     print(f"{'':40}" + "".join(f"{driver:>12}" for driver in rows))

@@ -37,8 +37,16 @@ class RayExecutor:
     """
 
     def __init__(self, execution: Execution) -> None:
-        self._storage = Path(execution.storage_root).resolve() / "ray"
+        self._storage = execution.work_folder / "ray"
         self._cluster = Cluster(execution.cluster)
+        if execution.is_remote and not self._cluster.is_own:
+            self._cluster.close()
+            raise ConfigError(
+                f"execution.storage_root: {execution.stores} and a cluster of several machines: trials and trainings "
+                "read their artifacts from folders",
+                expected="a folder that all nodes share, or a cluster of this machine alone (cluster.address: local)",
+                remedy="set storage_root to a shared folder, and store_root and checkpoints.root to the URI",
+            )
         if not self._cluster.is_own and not Path(execution.storage_root).is_absolute():
             self._cluster.close()
             raise ConfigError(

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -247,8 +249,23 @@ def test_image_bombs_go_to_the_quarantine_with_their_reason_and_the_good_image_s
     assert told["sparse.png"] == f"an image of {MAX_IMAGE_BYTES + 1:,} bytes is too large"
     assert told["pipe.png"].startswith("cannot be read")
     assert {"text.png", "tiles.tif"} <= set(told)
+    assert "too large" in told["profile.png"], "an ICC profile that unfolds to 32 MiB"
     assert "good.png" in good
     assert grown_mib < 256, f"a bomb of less than a MiB took {grown_mib:.0f} MiB"
+
+
+def test_exif_data_made_of_broken_tags_changes_nothing_and_says_nothing(tmp_path: Path) -> None:
+    count = 65_535  # each claims two billion values
+    tags = b"".join(struct.pack("<HHII", number, 5 + 2 * (number % 2), (1 << 31) - 1, 8) for number in range(count))
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", count) + tags + struct.pack("<I", 8)
+    Image.new("RGB", (8, 4), "red").save(tmp_path / "tags.png", exif=exif)
+    code = (
+        "import sys; from pathlib import Path; from orchestrator.datasets.index import decode_rgb;"
+        "print(decode_rgb(Path(sys.argv[1]).read_bytes()).size)"
+    )
+    command = [sys.executable, "-W", "always", "-c", code, str(tmp_path / "tags.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("(8, 4)\n", "")
 
 
 def test_a_label_does_not_ask_for_a_billion_classes(folder: Path) -> None:

@@ -62,6 +62,11 @@ def _stage_command(stage: str, text: str) -> None:
         debug: DebugOption = False,
     ) -> None:
         with told_plainly(debug):
+            if stage == "evaluate" and experiment.is_dir():
+                from orchestrator.stages.evaluate_export import evaluate_export_command
+
+                evaluate_export_command(experiment, quiet=quiet)
+                return
             from orchestrator.stages.command import Request, run_command
 
             request = Request(
@@ -84,7 +89,7 @@ for _name, _text in {
     "quality": "Measure the captions: length, repeats, duplicates, naming of the class, CLIP score.",
     "sweep": "Search loss weights, temperatures and adaptor depth for one arm.",
     "train": "Train the student of each arm.",
-    "evaluate": "Evaluate the students on the report split.",
+    "evaluate": "Evaluate the students on the report split, or one exported student (its folder in the sheet's place).",
     "report": "Write the report of an experiment.",
 }.items():
     _stage_command(_name, _text)

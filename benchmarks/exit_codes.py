@@ -70,13 +70,8 @@ def ends(head: Head, command: Command, who: str) -> dict[str, int | str]:
         print(f"{who} {job}: {code}", flush=True)
         return code
 
-    def stopped() -> int | str:
-        name = f"{who}-stopped"
-        stop = [str(SCRIPT), "stop", "--address", head.address, name]
-        return code_of(
-            command(head, "wait", head.address, name),
-            ("waiting", lambda process: subprocess.run(stop, check=True, capture_output=True) and None),
-        )
+    def stop(process: "subprocess.Popen[str]") -> None:
+        subprocess.run(head.command("stop", f"{who}-stopped"), check=True, capture_output=True)
 
     def cut() -> int | str:
         with CutProxy(head.address) as proxy:
@@ -92,7 +87,9 @@ def ends(head: Head, command: Command, who: str) -> dict[str, int | str]:
 
     found = {"success": plain("greet"), "the driver ended with code 7": plain("fail")}
     found["the driver was killed"] = plain("refuse")
-    found["stopped by another command"] = stopped()
+    found["stopped by another command"] = code_of(
+        command(head, "wait", head.address, f"{who}-stopped"), ("waiting", stop)
+    )
     found["the log stream was cut, the job runs"] = cut()
     found["SIGINT to the command, the job goes on"] = plain(
         "wait", ("waiting", lambda process: process.send_signal(signal.SIGINT))
@@ -104,6 +101,9 @@ def ends(head: Head, command: Command, who: str) -> dict[str, int | str]:
 def main() -> int:
     """A cluster for each command, and the table."""
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_USAGE_STATS_ENABLED="0")
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job ignores it, and so would children
     found = {}
     for who, command in (("ray", rays), ("orchestrator", ours)):
         with tempfile.TemporaryDirectory() as folder:

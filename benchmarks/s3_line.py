@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
+import yaml
 
 from orchestrator.artifacts.manifest import MANIFEST_NAME
 from orchestrator.artifacts.storage import read_json
@@ -98,7 +99,10 @@ def content(base: Path) -> dict[str, str]:
     found.pop("index/images.parquet")  # names the folder it was made in
     trials = read_json(base / "sweeps" / "smoke" / "trials.json")["trials"]
     kept = [{k: v for k, v in trial["metrics"].items() if not k.startswith("speed/")} for trial in trials]
-    return {**found, "trials": json.dumps(kept, sort_keys=True), "best": (base / "sweeps/smoke/best.yaml").read_text()}
+    best = yaml.safe_load(
+        (base / "sweeps" / "smoke" / "best.yaml").read_text()
+    )  # without its remarks, which name folders
+    return {**found, "trials": json.dumps(kept, sort_keys=True), "best": json.dumps(best, sort_keys=True)}
 
 
 def main() -> int:

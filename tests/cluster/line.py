@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 
 from benchmarks import chaos_sweep
 from orchestrator.artifacts.manifest import MANIFEST_NAME
@@ -141,7 +142,7 @@ def content(root: Path) -> dict[str, str]:
     found: dict[str, Any] = {
         "captions": view.to_pydict(),
         "sweep": chaos_sweep.content(base / "sweeps" / SWEEP),
-        "best": (base / "sweeps" / SWEEP / "best.yaml").read_text(),
+        "best": yaml.safe_load((base / "sweeps" / SWEEP / "best.yaml").read_text()),  # remarks in it name folders
     }
     for store in _stores(root):
         problems, _ = verify_store(store, repair=False)

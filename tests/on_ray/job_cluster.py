@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPT = Path(sys.executable).parent / "orchestrator"
+# Its agent, which takes jobs, listens on a port of its own: of several Rays on one machine only one can have the usual.
 HEAD = """
-import sys, tempfile, ray
-context = ray.init(address="local", num_cpus=2, include_dashboard=True, dashboard_host="127.0.0.1", dashboard_port=0,
-                   object_store_memory=100 * 2**20, log_to_driver=False, _temp_dir=tempfile.mkdtemp(prefix="orc-"))
-print(context.dashboard_url, flush=True)
+import shutil, sys, tempfile
+from ray.cluster_utils import Cluster
+folder = tempfile.mkdtemp(prefix="orc-")
+head = {"num_cpus": 2, "object_store_memory": 100 * 2**20, "temp_dir": folder, "include_dashboard": True,
+        "dashboard_host": "127.0.0.1", "dashboard_port": 0, "dashboard_agent_listen_port": 0}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+print(cluster.head_node.webui_url, flush=True)
 sys.stdin.read()
-ray.shutdown()
+cluster.shutdown()
+shutil.rmtree(folder, ignore_errors=True)
 """
 JOBS = {
     "greet": "import sys\nprint('hello', *sys.argv[1:])\n",
@@ -39,7 +44,7 @@ class Head:
     def command(self, *arguments: str, address: str | None = None) -> list[str]:
         """`orchestrator NAME ... `, its options filled in."""
         name, *rest = arguments
-        options = ["--address", address or self.address, "--wait-s", "20"]
+        options = ["--address", address or self.address, "--wait-s", "120"]
         if name == "submit":
             options += ["--working-dir", str(self.working_dir), "--python", sys.executable]
         return [str(SCRIPT), name, *options, *rest]

@@ -126,12 +126,18 @@ def test_a_job_has_the_variables_it_was_given_and_neither_data_nor_environments(
     assert "COLOUR is red and files are ['jobs', 'sheets']" in done.stdout
 
 
-def test_the_doctor_looks_at_the_storage_from_every_node_of_the_cluster(head: Head, tmp_path: Path) -> None:
+def test_the_doctor_looks_from_every_node_of_the_cluster_and_finds_that_an_execution_does_not_fit_it(
+    head: Head, tmp_path: Path
+) -> None:
     (head.working_dir / "here.yaml").write_text("name: here\nengine: ray\n")
     told = ("--json", "--execution", "here.yaml", "--set", f"storage_root={tmp_path / 'runs'}")
-    done = run(head, "submit", "look", str(SCRIPT), "doctor", *told)
+    done = run(head, "submit", "look", str(SCRIPT), "doctor", *told, "--set", "training.num_workers=4")
     assert '"1 nodes share storage_root"' in done.stdout, done.stdout + done.stderr
     assert list((tmp_path / "runs").iterdir()) == []  # nothing is left there
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"area"')]
+    problems = [finding["told"] for finding in found if finding["level"] == "problem"]
+    assert done.exit_code == 1
+    assert any(told.startswith("training needs 4 CPUs at once, the cluster has 2") for told in problems), problems
 
 
 def test_a_secret_is_refused_before_anything_is_sent(head: Head) -> None:
@@ -177,13 +183,3 @@ def test_no_cluster_at_the_address_is_an_error_with_a_remedy() -> None:
     done = CliRunner().invoke(app, ["jobs", "--address", "http://127.0.0.1:9", "--wait-s", "0"])
     assert done.exit_code == 2
     assert "no Ray cluster answers" in done.stderr
-
-
-def test_the_doctor_finds_that_an_execution_does_not_fit_its_cluster(tmp_path: Path) -> None:
-    asked = ["storage_root=" + str(tmp_path), "cluster.num_cpus=1", "training.num_workers=4"]
-    settings = [part for setting in asked for part in ("--set", setting)]
-    done = CliRunner().invoke(app, ["doctor", "--json", *settings])
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    problems = [finding["told"] for finding in found if finding["level"] == "problem"]
-    assert done.exit_code == 1
-    assert any(told.startswith("training needs 4 CPUs at once, the cluster has 1") for told in problems), problems

@@ -202,18 +202,8 @@ def bombs() -> dict[str, bytes]:
     grey = struct.pack(">IIBBBBB", 50_000, 50_000, 1, 0, 0, 0, 0)
     small = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
     text = zlib.compress(b"\0" * (32 << 20), 9)
-    tags = [
-        (256, 8),
-        (257, 8),
-        (258, 8),
-        (259, 8),
-        (262, 1),
-        (277, 1),
-        (322, 60_000),
-        (323, 60_000),
-        (324, 8),
-        (325, 8),
-    ]
+    sizes = [(256, 8), (257, 8), (258, 8), (259, 8), (262, 1), (277, 1)]
+    tags = [*sizes, (322, 60_000), (323, 60_000), (324, 8), (325, 8)]
     tiff = b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags))
     tiff += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + b"\0\0\0\0"
     return {

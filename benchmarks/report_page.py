@@ -82,8 +82,12 @@ def _open(browser: Browser, file: Path) -> tuple[float, float, int]:
     page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length > 0")
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
     page.wait_for_load_state()
-    number = page.locator("[data-figure]").count()
-    for index in range(number):
+    shown = page.evaluate(
+        "[...document.querySelectorAll('[data-figure]')].map((one, index) => one.offsetParent ? index : -1)"
+    )
+    number = 0  # of figures, but for those in folded parts, which are drawn when they are opened
+    for index in (index for index in shown if index >= 0):
+        number += 1
         page.evaluate("index => document.querySelectorAll('[data-figure]')[index].scrollIntoView()", index)
         page.wait_for_function(
             "index => document.querySelectorAll('[data-figure]')[index].querySelector('.main-svg')", arg=index

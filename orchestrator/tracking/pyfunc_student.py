@@ -37,7 +37,7 @@ class ExportedStudent(mlflow.pyfunc.PythonModel):
         spec.loader.exec_module(module)
         self.student = module.Student(folder)
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """One row for each row given."""
         rows = [self._answer(one) for one in model_input.to_dict("records")]
         images = {position: image for position, (image, _) in enumerate(rows) if image is not None}

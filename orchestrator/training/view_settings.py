@@ -24,8 +24,12 @@ class ShiftViews(Frozen):
     kind: Literal["shift"] = "shift"
     pad: int = Field(default=6, ge=0, le=256)
     flip: bool = Field(default=True, description="mirror half of the views")
-    brightness: float = Field(default=0.0, ge=0, le=1, description="largest relative change of brightness; 0: none")
-    contrast: float = Field(default=0.0, ge=0, le=1, description="largest relative change of contrast; 0: none")
+    brightness: float = Field(
+        default=0.0, ge=0, le=1, description="largest amount added to, or taken from, pixels of 0 to 1; 0: none"
+    )
+    contrast: float = Field(
+        default=0.0, ge=0, le=1, description="largest change of the factor of the distance to middle grey; 0: none"
+    )
 
 
 class AugmentedViews(Frozen):

@@ -17,6 +17,7 @@ from orchestrator.errors import ArtifactError
 from orchestrator.evaluation.settings import EvaluationSettings
 from orchestrator.exporting.bundle import ExportConfig, read_config
 from orchestrator.exporting.network import ExportedStudent
+from orchestrator.reporting.comparison import as_json
 from orchestrator.stages.evaluate import EVALUATION, accuracies_of
 from orchestrator.stages.feedback import Feedback
 from orchestrator.stages.measures import Subject
@@ -49,13 +50,14 @@ class Evaluated:
         return [*told, f"equal to {same}" if not apart else f"DIFFERENT from {same}: {', '.join(apart)}"]
 
 
-def evaluate_export_command(export: Path, *, quiet: bool) -> None:
-    """Evaluate, and tell it."""
+def evaluate_export_command(export: Path, *, quiet: bool) -> dict[str, Any]:
+    """Evaluate, and tell it; returns what `--json` tells."""
     feedback = Feedback(quiet=quiet)
     found = evaluate_export(export)
     feedback.event("evaluate", f"{export} on {found.num_images} images of the report split of {found.home}")
     for line in found.lines():
         feedback.console.print(line, markup=False)
+    return {"export": str(export), "metrics": as_json(found.metrics)}
 
 
 def evaluate_export(export: Path) -> Evaluated:

@@ -63,7 +63,7 @@ def _mlflow(browser: Browser, uri: str, experiment: str) -> None:
         _without_assistant(page)
         _keep(page, "mlflow_trials.png")
         shown = rows.count()
-        page.locator(".ag-header-select-all input").first.check()
+        page.locator(".ag-header-select-all input:visible").first.check()
         page.get_by_test_id("runs-compare-button").click()
         page.locator(".parcoords").first.wait_for()
         page.wait_for_timeout(3000)  # its lines are drawn in steps

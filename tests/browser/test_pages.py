@@ -146,7 +146,7 @@ def test_mlflow_finds_by_the_documented_filters_and_compares_the_children_of_a_s
         expect(page.get_by_text("Comparing 3 Runs from 1 Experiment")).to_be_visible()
         plot = page.locator(".parcoords")
         plot.first.wait_for()
-        axes = page.locator(".parcoords .axis-title").all_inner_texts()
+        axes = page.locator(".parcoords .axis-title").all_text_contents()
         assert {"adaptor.depth", "losses.text.temperature", "losses.text.weight"} < set(axes)
         assert not [url for url in refused if "/mlflow/runs/" in url or "/mlflow/experiments/" in url]
     assert opened.requests == []

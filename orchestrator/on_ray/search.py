@@ -34,6 +34,7 @@ from orchestrator.search.schedulers import HyperBandSettings, NoSchedulerSetting
 from orchestrator.search.trial import TrialResult
 
 TUNE = "tune"
+HEAD = "node:__internal_head__"  # a resource that the head node has and no other
 POLL_S, CLOSES_WITHIN_S = 0.5, 120.0
 ENVIRONMENT = {  # of Tune in this process, while the sweep runs
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trials' folders have it all
@@ -117,7 +118,8 @@ def _environment(trials: TrialSettings) -> Iterator[None]:
 def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[Any]]]:
     """The desk and the trial workers of a sweep; when it ends they have ended, too."""
     name = f"trial-desk-{uuid.uuid4().hex}"
-    desk = TrialDeskActor.options(name=name).remote(trials.num_workers)
+    on_head = {HEAD: 0.001}  # like the proxies, so that no loss of another node takes it along
+    desk = TrialDeskActor.options(name=name, resources=on_head).remote(trials.num_workers)
     workers: list[Any] = []
     if trials.num_train_workers == 1:
         remote = ray.remote(TrialWorker).options(
@@ -156,7 +158,7 @@ def _tuner(
         nested=partial(NestedTrial, job, trials, storage) if trials.num_train_workers > 1 else None,
     )
     # A share of the head node: as many proxies are placed as trials may run, and none takes a CPU from a worker.
-    trainable = ray.tune.with_resources(proxy, {"node:__internal_head__": round(1 / (most + 0.5), 4)})
+    trainable = ray.tune.with_resources(proxy, {HEAD: round(1 / (most + 0.5), 4)})
     searches: dict[str, Any] = {}
     param_space: dict[str, Any] = {}
     if is_population(space):  # Tune takes no searcher with a population: all of it is proposed at once

@@ -116,23 +116,26 @@ PHASES = (
 TRAIN = PHASES[-1]
 
 
-def at_moment(phase: Phase, root: Path, lives: Callable[[], bool]) -> int:
-    """Wait for the moment of a loss; returns how much is done.
+def at_moment(
+    phase: Phase, root: Path, lives: Callable[[], bool], work: Callable[[], list[int]] = lambda: [1]
+) -> tuple[int, list[int]]:
+    """Wait for the moment of a loss; returns how much is done, and how many processes are at work on each node.
 
     Args:
         lives: whether the command still runs.
+        work: looks at the nodes; the moment has not come while nobody works.
 
     Raises:
         SystemExit: the command ended before, or never came so far.
     """
     until = time.monotonic() + PATIENCE_S
-    while (done := phase.done(root)) < phase.moment:
+    while (done := phase.done(root)) < phase.moment or not any(at_work := work()):
         if not lives() or time.monotonic() > until:
             raise SystemExit(f"{phase.command} ended, or stood still, after {done} {phase.unit}")
         time.sleep(0.1)
     if phase.is_over(root):
         raise SystemExit(f"{phase.command} was over before it could be disturbed")
-    return done
+    return done, at_work
 
 
 def content(root: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,13 @@ class Raylets:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
-    def lose(self, phase: Phase) -> str:
-        """Kill the node that does most of the phase's work, and start another in its place after the command's end."""
-        work = [phase.working(_below(node)) for node in self.nodes]
-        number = work.index(max(work))
-        if not work[number]:
-            raise SystemExit(f"no node is at work on {phase.command}")
+    def work(self, phase: Phase) -> list[int]:
+        """How many processes are at a phase's work on each node."""
+        return [phase.working(_below(node)) for node in self.nodes]
+
+    def lose(self, number: int) -> None:
+        """Kill a node."""
         self._cluster.remove_node(self.nodes.pop(number), allow_graceful=False)
-        return f"a node with {work[number]} of {sum(work)} processes at work"
 
     def give_back(self) -> None:
         """The node that was lost is there again."""
@@ -73,8 +73,14 @@ class Raylets:
 
 
 def _below(node: Any) -> list[psutil.Process]:
-    raylet = node.all_processes["raylet"][0].process
-    return psutil.Process(raylet.pid).children(recursive=True)
+    try:
+        return psutil.Process(node.all_processes["raylet"][0].process.pid).children(recursive=True)
+    except psutil.Error:  # it ends just now
+        return []
+
+
+def _runs(command: subprocess.Popen[bytes]) -> bool:
+    return command.poll() is None
 
 
 @contextmanager
@@ -113,8 +119,9 @@ def main() -> int:
                 line.fresh(rough)
             begun = time.monotonic()
             command = cluster.start(phase.command, rough)
-            done = line.at_moment(phase, rough, lambda running=command: running.poll() is None)  # type: ignore[misc]
-            lost = cluster.lose(phase)
+            done, work = line.at_moment(phase, rough, partial(_runs, command), partial(cluster.work, phase))
+            cluster.lose(work.index(max(work)))
+            lost = f"a node with {max(work)} of {sum(work)} processes at work"
             if code := command.wait():
                 raise SystemExit(f"{phase.command} ended with {code} after the loss; see {folder}/commands.log")
             cluster.give_back()

@@ -5,6 +5,7 @@ Reads the finished artifacts; writes `report.html`, `report.md`, `report.json`. 
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -174,4 +175,5 @@ def _sweep(context: Context, plans: Mapping[str, Plan]) -> SweepResult | None:
     if context.experiment.sweep is None:
         return None
     objectives: Mapping[str, Literal["max", "min"]] = plans["sweep"].settings["space"]["objectives"]
-    return sweep_answers.swept(*sweep.read_trials(plans["sweep"].folder), objectives)
+    folder = plans["sweep"].folder
+    return replace(sweep_answers.swept(*sweep.read_trials(folder), objectives), answers=sweep_answers.read(folder))

@@ -154,6 +154,7 @@ def content(root: Path) -> dict[str, str]:
         files = read_json(base / folder / MANIFEST_NAME)["files"]
         kept = (".tar", ".npy", "images.parquet", "texts.parquet", "predictions.parquet", STUDENT)
         found[folder] = {name: digest for name, digest in files.items() if name.endswith(kept)}
+    found["index"].pop("images.parquet")  # names the folder of its tars
     rows = read_json(base / "arms" / "distilled" / HISTORY)
     found["history"] = [{k: v for k, v in row.items() if not k.startswith("speed/")} for row in rows]
     return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}
@@ -161,7 +162,7 @@ def content(root: Path) -> dict[str, str]:
 
 def paid_twice(root: Path) -> int:
     """Rows of captions that went through the model more than once."""
-    about = [describe(store) for store in _stores(root) if "captions" in str(store.uri)]
+    about = [describe(store) for store in _stores(root) if "captions" in str(store.folder)]
     return round(sum(one["model_rows"] - one["rows"] for one in about))
 
 

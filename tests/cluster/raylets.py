@@ -25,7 +25,6 @@ from typing import Any
 
 import psutil
 
-from orchestrator.artifacts.storage import read_json, write_json
 from tests.cluster import line
 from tests.cluster.line import NUM_CPUS_PER_NODE, PHASES, Phase, Record
 
@@ -39,7 +38,7 @@ class Raylets:
     def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster
 
-        self.folder = folder
+        self.folder, self._commands = folder, list[subprocess.Popen[bytes]]()
         self._sessions = tempfile.mkdtemp(prefix="orc-")  # short, because sockets' paths may have 107 bytes at most
         self._cluster = Cluster(initialize_head=True, head_node_args={**HEAD_ARGS, "temp_dir": self._sessions})
         self.nodes = [self._cluster.add_node(**NODE_ARGS) for _ in range(2)]
@@ -49,10 +48,12 @@ class Raylets:
         more = {"cluster.address": self._cluster.address}
         given = line.arguments(str(root), "jobs/executions/cluster.yaml", {**more, "cluster.grows_to": "[]"})
         with (self.folder / "commands.log").open("ab") as log:
-            return subprocess.Popen(
+            command = subprocess.Popen(
                 [sys.executable, "-m", f"jobs.{phase_or_run}", *given], cwd=self.folder / "checkout",
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
+        self._commands.append(command)
+        return command
 
     def work(self, phase: Phase) -> list[int]:
         """How many processes are at a phase's work on each node."""
@@ -68,6 +69,9 @@ class Raylets:
 
     def close(self) -> None:
         """End all."""
+        for command in self._commands:
+            command.kill()
+            command.wait()
         self._cluster.shutdown()
         shutil.rmtree(self._sessions, ignore_errors=True)
 
@@ -110,7 +114,6 @@ def main() -> int:
             begun = time.monotonic()
             if cluster.start("run", line.fresh(calm)).wait() != 0:
                 raise SystemExit(f"the undisturbed run failed; see {folder}/commands.log")
-            write_json(folder / "undisturbed.json", line.content(calm))
             record.keep("undisturbed", f"undisturbed: the line in {time.monotonic() - begun:.0f} s")
         for phase in PHASES:
             if phase.command in record:
@@ -145,7 +148,7 @@ def make_checkout(target: Path) -> None:
 
 def told(record: Record, calm: Path, rough: Path) -> int:
     """Compare, and tell the figure."""
-    different = line.compare(read_json(record.path.parent / "undisturbed.json"), line.content(rough))
+    different = line.compare(line.content(calm), line.content(rough))
     print(
         f"three raylets: {len(PHASES)} nodes killed, one in each of {', '.join(p.command for p in PHASES)}: "
         + (f"DIFFERENT: {', '.join(different)}" if different else "every result identical to the undisturbed run's")

@@ -23,7 +23,6 @@ from pathlib import Path
 import psutil
 
 from orchestrator.artifacts.manifest import MANIFEST_NAME
-from orchestrator.artifacts.storage import read_json, write_json
 from tests.cluster import line
 from tests.cluster.hosts import Host, missing_tools
 from tests.cluster.line import NAME, PHASES, TRAIN, Record
@@ -126,7 +125,6 @@ def disturb(made: Machines, record: Record) -> None:
         root = line.fresh(made.shared / "undisturbed")
         if code := made.submit("run", root.name).wait():
             raise SystemExit(f"the undisturbed job ended with {code}; see {made.folder}/desk.log")
-        write_json(made.folder / "undisturbed.json", line.content(root))
         record.keep("undisturbed", f"undisturbed: the line, submitted, in {time.monotonic() - begun:.0f} s")
     for phase in PHASES:
         if phase.command not in record:
@@ -147,7 +145,7 @@ def disturb(made: Machines, record: Record) -> None:
 
 def told(folder: Path, record: Record) -> int:
     """Compare, and tell the figure."""
-    wanted = read_json(folder / "undisturbed.json")
+    wanted = line.content(folder / "shared" / "undisturbed")
     different = [
         f"{root}: {part}"
         for root in ("disturbed", "headless")

@@ -95,6 +95,12 @@ class Pack:
             member.close()
             self._close_idle_streams()
 
+    def epoch(self, run_key: str) -> int:
+        """How many epochs of a training are behind it; of one that had ended before it joined, all."""
+        if run_key in self._members:
+            return self._members[run_key].course.epoch
+        return next(told.progress.epoch for told in self._waiting if told.run_key == run_key and told.progress)
+
     def keep(self, run_key: str) -> Path:
         """The checkpoint of a member's state after its last epoch, on disk; a `start` for others."""
         return self._members[run_key].keep()

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.config.execution import ClusterSettings, Execution, TrialSettings
 from orchestrator.errors import ConfigError
 from orchestrator.on_ray.executor import RayExecutor
-from orchestrator.on_ray.trial_journal import TrialTurn, read_history, read_turn
+from orchestrator.on_ray.trial_journal import Journal, TrialTurn, kept_state, read_history, read_lineage, read_turn
+from orchestrator.search.space import SearchSpace
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import TrialResult
 from orchestrator.tracking import TrackingSettings
@@ -108,29 +109,6 @@ def test_asha_stops_trials_by_a_word_and_nothing_is_left_of_them(
     assert again == []
 
 
-def test_in_a_population_the_worst_goes_on_from_the_state_of_the_best(
-    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
-) -> None:
-    pbt = {"kind": "pbt", "interval_epochs": 2, "quantile_fraction": 0.5, "resample_fraction": 0.0}
-    space = space_of([{RATE: 3e-3}, {RATE: 1e-12}], epochs=6, scheduler=pbt)
-    job = job_of(smoke_line, tmp_path, space)
-    results = executor.sweep(job, TrialSettings(num_workers=1, trials_per_worker=2), nothing, nothing)
-    assert [(one.status, one.epochs) for one in results] == [("finished", 6), ("finished", 6)]
-    turn = read_turn(tmp_path, 1, {RATE: 1e-12})
-    assert turn.generation >= 1
-    assert results[1].values == turn.values
-    assert turn.values[RATE] == pytest.approx(3e-3 * 0.8) or turn.values[RATE] == pytest.approx(3e-3 * 1.2)
-    first = TrialTurn(1, turn.values, generation=1)
-    begun = read_json(first.folder(tmp_path) / "history.json") if turn.generation == 1 else None
-    if begun is not None:
-        donor = read_history(tmp_path, TrialTurn(0, {}))
-        for row, its in zip(begun[: turn.epoch], donor, strict=False):
-            assert row["train/loss"] == its["train/loss"]
-        assert begun[turn.epoch]["train/loss"] < begun[0]["train/loss"]
-    with pytest.raises(ConfigError, match="from one another's states"):
-        executor.sweep(job, TrialSettings(num_train_workers=2), nothing, nothing)
-
-
 def test_the_median_rule_stops_the_hopeless_and_hyperband_pauses_and_ends_every_trial(
     executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
 ) -> None:
@@ -146,17 +124,6 @@ def test_the_median_rule_stops_the_hopeless_and_hyperband_pauses_and_ends_every_
     assert [one.number for one in results] == list(range(8))
     assert {one.status for one in results} == {"finished", "stopped"}
     assert all((one.epochs == 4) == (one.status == "finished") for one in results)
-
-
-def test_pb2_moves_the_worst_within_the_bounds(executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path) -> None:
-    pb2 = {"kind": "pb2", "interval_epochs": 2, "quantile_fraction": 0.5}
-    space = space_of([{RATE: 3e-3}, {RATE: 1e-12}], epochs=6, scheduler=pb2)
-    trials = TrialSettings(num_workers=1, trials_per_worker=2)
-    results = executor.sweep(job_of(smoke_line, tmp_path, space), trials, nothing, nothing)
-    assert [(one.status, one.epochs) for one in results] == [("finished", 6), ("finished", 6)]
-    turn = read_turn(tmp_path, 1, {RATE: 1e-12})
-    assert turn.generation >= 1
-    assert 1e-12 <= turn.values[RATE] <= 1e36
 
 
 def test_a_worker_that_dies_costs_time_and_only_the_trial_that_always_takes_it_along_fails(
@@ -192,16 +159,33 @@ from pathlib import Path
 from orchestrator.config.execution import ClusterSettings, Execution, TrialSettings
 from orchestrator.on_ray.executor import RayExecutor
 from orchestrator.search.space import SearchSpace
-from tests.on_ray.test_sweeps import job_of, nothing
+from tests.on_ray.small_sweeps import job_of, nothing
 from tests.smoke_line import make_smoke_line
 
-line, folder, root, address = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+line, folder, together, address = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 space = SearchSpace.model_validate_json((folder / "space.json").read_bytes())
 cluster = ClusterSettings(address=address)
-executor = RayExecutor(Execution(name="driver", storage_root=root, cluster=cluster))
-trials = TrialSettings(num_workers=1, trials_per_worker=2)
+executor = RayExecutor(Execution(name="driver", storage_root=str(folder / "root"), cluster=cluster))
+trials = TrialSettings(num_workers=1, trials_per_worker=together)
 executor.sweep(job_of(make_smoke_line(line), folder, space), trials, nothing, nothing)
 """
+
+
+def killed_driver_of(
+    line: SmokeLine, folder: Path, space: SearchSpace, together: int, has_come: Callable[[], bool]
+) -> None:
+    """Run a sweep in a driver of its own, on the cluster of this one, and kill it as soon as it has come so far."""
+    write_json(folder / "space.json", space.model_dump(mode="json"))
+    given = [line.context.execution.storage_root, str(folder), str(together), ray.get_runtime_context().gcs_address]
+    log = folder / "log"
+    with log.open("wb") as file:
+        driver = subprocess.Popen([sys.executable, "-c", DRIVER, *given], cwd=PROJECT, stdout=file, stderr=file)
+        while driver.poll() is None and not has_come():
+            time.sleep(0.05)
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    assert driver.returncode == -signal.SIGKILL, log.read_text()
+    assert eventually(lambda: what_is_left() == []), what_is_left()
 
 
 def test_after_a_kill_of_the_driver_the_same_command_repeats_nothing_and_loses_nothing(
@@ -209,22 +193,8 @@ def test_after_a_kill_of_the_driver_the_same_command_repeats_nothing_and_loses_n
 ) -> None:
     space = space_of([{RATE: rate} for rate in (1e-3, 2e-3, 3e-3)], epochs=25)
     alone = in_process(smoke_line, tmp_path / "alone", space)
-    folder = tmp_path / "ray"
-    write_json(folder / "space.json", space.model_dump(mode="json"))
-    line = Path(smoke_line.context.execution.storage_root)
-    address = ray.get_runtime_context().gcs_address
-    with (tmp_path / "log").open("wb") as log:
-        driver = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, str(line), str(folder), str(tmp_path / "root"), address],
-            cwd=PROJECT, stdout=log, stderr=log,
-        )  # fmt: skip
-        third = TrialTurn(2, {})
-        while driver.poll() is None and len(read_history(folder, third)) < 2:
-            time.sleep(0.05)
-        driver.send_signal(signal.SIGKILL)
-        driver.wait()
-    assert driver.returncode == -signal.SIGKILL, (tmp_path / "log").read_text()
-    assert eventually(lambda: what_is_left() == []), what_is_left()
+    folder, third = tmp_path / "ray", TrialTurn(2, {})
+    killed_driver_of(smoke_line, folder, space, 2, lambda: len(read_history(folder, third)) >= 2)
     ended = SweepFolder(folder).ended()
     assert ended
     assert 2 not in ended
@@ -237,6 +207,42 @@ def test_after_a_kill_of_the_driver_the_same_command_repeats_nothing_and_loses_n
     assert {number: (folder / "trials" / f"{number:04d}" / STUDENT).stat().st_mtime_ns for number in ended} == before
     assert min(one.epochs for one in told if one.number == 2) > 1
     assert read_history(folder, third)[: len(told_before)] == told_before
+
+
+def test_a_population_is_decided_by_results_however_many_train_at_once_and_whenever_its_driver_is_killed(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    pbt = {"kind": "pbt", "interval_epochs": 1, "quantile_fraction": 0.5, "resample_fraction": 0.0}
+    space = space_of([{RATE: 3e-3}, {RATE: 1e-12}], epochs=3, scheduler=pbt)
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
+    job, two = job_of(smoke_line, undisturbed, space), TrialSettings(num_workers=1, trials_per_worker=2)
+    results = executor.sweep(job, two, nothing, nothing)
+    assert [(one.status, one.epochs) for one in results] == [("finished", 3), ("finished", 3)]
+    first, *_ = read_lineage(undisturbed, 1)
+    assert (first.epoch, first.start) == (1, str(kept_state(undisturbed, TrialTurn(0, {}), 1)))
+    assert first.values[RATE] in (pytest.approx(3e-3 * 0.8), pytest.approx(3e-3 * 1.2))
+    begun, donor = Journal(first.folder(undisturbed)).rows, read_history(undisturbed, TrialTurn(0, {}))
+    assert begun[0]["epoch"] == 2
+    assert begun[0]["train/loss"] < donor[0]["train/loss"]
+    assert results[1].values == read_turn(undisturbed, 1, {}).values
+
+    killed_driver_of(smoke_line, folder, space, 1, lambda: bool(read_lineage(folder, 1)))
+    again = executor.sweep(job_of(smoke_line, folder, space), TrialSettings(num_workers=1), nothing, nothing)
+    assert outcome(again) == outcome(results)
+    assert [student(folder, number) for number in (0, 1)] == [student(undisturbed, number) for number in (0, 1)]
+    with pytest.raises(ConfigError, match="from one another's states"):
+        executor.sweep(job, TrialSettings(num_train_workers=2), nothing, nothing)
+
+
+def test_pb2_moves_the_worst_within_the_bounds(executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path) -> None:
+    pb2 = {"kind": "pb2", "interval_epochs": 1, "quantile_fraction": 0.5}
+    space = space_of([{WEIGHT: 0.1}, {WEIGHT: 5.0}], epochs=4, scheduler=pb2, bounds=(0.1, 5.0))
+    two = TrialSettings(num_workers=1, trials_per_worker=2)
+    results = executor.sweep(job_of(smoke_line, tmp_path, space), two, nothing, nothing)
+    assert [(one.status, one.epochs) for one in results] == [("finished", 4), ("finished", 4)]
+    lineage = read_lineage(tmp_path, 1)
+    assert lineage[0].values[WEIGHT] == 0.1  # nothing is known of a change yet
+    assert all(0.1 <= one.values[WEIGHT] <= 5.0 for one in lineage)
 
 
 def test_trials_on_several_workers_are_train_runs_that_stop_by_a_word_and_leave_no_placement_group(

@@ -1,5 +1,6 @@
 """What is measured and what is left as it was; never how long it took."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -29,7 +30,7 @@ def test_every_setting_is_measured_in_evaluation_mode_with_its_threads() -> None
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
     assert found["latency_ms_b3_t2"] > 0
     assert found["latency_spread_ms_b3_t2"] >= 0
-    assert found["images_per_s_b3_t2"] * found["latency_ms_b3_t2"] / 3 == 1000
+    assert found["images_per_s_b3_t2"] * found["latency_ms_b3_t2"] / 3 == pytest.approx(1000)
 
 
 def test_parameters_are_counted_once_and_without_buffers() -> None:

@@ -105,7 +105,7 @@ def test_keys_are_those_of_the_names(names: list[str]) -> None:
     assert len(set(image_keys(names).tolist())) == len(names)
 
 
-# Of the renderer with which the evidence in the README was made: other bytes would be other evidence.
+# Of the renderer with which the recorded evidence was made: other bytes would be other evidence.
 DIGESTS = {
     "evidence": (ShiftViews(pad=6, flip=True), "5209fe297b4f5988849ce7c975de99f5"),
     "tiny_imagenet_lt": (ShiftViews(pad=8, brightness=0.1, contrast=0.2), "d0dc599e551496329e63a3b8795b9b8d"),

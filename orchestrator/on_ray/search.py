@@ -188,5 +188,6 @@ def _tuner(
         verbose=0,
         callbacks=[TuneCallback(state, workers)],
         failure_config=ray.tune.FailureConfig(max_failures=3),
+        checkpoint_config=ray.tune.CheckpointConfig(checkpoint_at_end=False),  # a trial's folder has its state
     )
     return ray.tune.Tuner(trainable, param_space=param_space, tune_config=config, run_config=run_config)

@@ -66,7 +66,7 @@ def read_lineage(sweep: Path, number: int) -> list[TrialTurn]:
 
 
 def read_turn(sweep: Path, number: int, values: Mapping[str, Any], generation: int | None = None) -> TrialTurn:
-    """A trial as it stood in one of its generations, the newest unless told; the first one has the values it was given."""
+    """A trial as it stood in a generation, the newest unless told; in the first one it has the values it was given."""
     turns = [TrialTurn(number, values), *read_lineage(sweep, number)]
     return turns[-1 if generation is None else generation]
 

@@ -89,6 +89,7 @@ class Pack:
     def leave(self, run_key: str) -> None:
         """Let a member go; its state is in a checkpoint, from which it goes on when it joins again."""
         member = self._members.pop(run_key, None)
+        self._waiting = [told for told in self._waiting if told.run_key != run_key]
         if member is not None:
             if not member.is_under_way:
                 member.keep()

@@ -229,7 +229,9 @@ def test_a_population_is_decided_by_results_however_many_train_at_once_and_whene
     killed_driver_of(smoke_line, folder, space, 1, lambda: bool(read_lineage(folder, 1)))
     again = executor.sweep(job_of(smoke_line, folder, space), TrialSettings(num_workers=1), nothing, nothing)
     assert outcome(again) == outcome(results)
-    assert [student(folder, number) for number in (0, 1)] == [student(undisturbed, number) for number in (0, 1)]
+    assert student(folder, 0) == student(undisturbed, 0)
+    newest = [read_turn(one, 1, {}).folder(one) / STUDENT for one in (folder, undisturbed)]
+    assert newest[0].read_bytes() == newest[1].read_bytes()
     with pytest.raises(ConfigError, match="from one another's states"):
         executor.sweep(job, TrialSettings(num_train_workers=2), nothing, nothing)
 
@@ -240,9 +242,10 @@ def test_pb2_moves_the_worst_within_the_bounds(executor: RayExecutor, smoke_line
     two = TrialSettings(num_workers=1, trials_per_worker=2)
     results = executor.sweep(job_of(smoke_line, tmp_path, space), two, nothing, nothing)
     assert [(one.status, one.epochs) for one in results] == [("finished", 4), ("finished", 4)]
-    lineage = read_lineage(tmp_path, 1)
-    assert lineage[0].values[WEIGHT] == 0.1  # nothing is known of a change yet
-    assert all(0.1 <= one.values[WEIGHT] <= 5.0 for one in lineage)
+    moved = [one for number in (0, 1) for one in read_lineage(tmp_path, number)]
+    assert [one.values[WEIGHT] for one in moved if one.epoch == 1] == [0.1]  # nothing is known of a change yet
+    assert {one.epoch for one in moved} == {1, 2, 3}
+    assert all(0.1 <= one.values[WEIGHT] <= 5.0 for one in moved)
 
 
 def test_trials_on_several_workers_are_train_runs_that_stop_by_a_word_and_leave_no_placement_group(

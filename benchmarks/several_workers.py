@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.made_training import MadeData
 from benchmarks.pairs import arguments, told
-from benchmarks.turns import LOSSES, endless_steps, give_turns, join_group, serve
+from benchmarks.turns import LOSSES, endless_steps, give_turns, in_group, serve
 from orchestrator import distributed
 from orchestrator.students import AdaptorSettings, TimmStudentSettings
 from orchestrator.training.settings import AdamWSettings, TrainingSettings
@@ -28,15 +28,20 @@ WITHOUT_BATCHNORM = TimmStudentSettings(name="test_vit", image_size=64)
 def _serve(folder: Path, name: str, rank: int, num_workers: int, num_threads: int, *rest: Any) -> None:
     torch.set_num_threads(num_threads)
     (folder / name).mkdir(exist_ok=True)
-    join_group(folder / name, rank, num_workers)
-    serve(folder, name, *rest)
+    with in_group(folder / name, rank, num_workers):
+        serve(folder, name, *rest)
 
 
 def _curve(folder: Path, rank: int, num_workers: int, batch: int, num_steps: int) -> None:
     """The mean loss of each step over the workers, as a file."""
     torch.set_num_threads(1)
-    join_group(folder, rank, num_workers)
-    own = folder / f"data-{rank}"
+    with in_group(folder, rank, num_workers):
+        losses = _losses(folder / f"data-{rank}", num_workers, batch, num_steps)
+    if rank == 0:
+        np.save(folder / "losses.npy", losses)
+
+
+def _losses(own: Path, num_workers: int, batch: int, num_steps: int) -> np.ndarray:
     own.mkdir()
     settings = TrainingSettings(epochs=1000, batch_size=batch, optimizer=AdamWSettings(learning_rate=1e-3))
     adaptor = AdaptorSettings(depth=0)
@@ -44,12 +49,12 @@ def _curve(folder: Path, rank: int, num_workers: int, batch: int, num_steps: int
         WITHOUT_BATCHNORM, LOSSES, settings, adaptor=adaptor, parallel=num_workers > 1
     )
     steps = endless_steps(trainer)
-    losses = [
-        float(distributed.sum_over_workers(torch.tensor(next(steps), dtype=torch.float64))) / num_workers
-        for _ in range(num_steps)
-    ]
-    if rank == 0:
-        np.save(folder / "losses.npy", np.array(losses))
+    return np.array(
+        [
+            float(distributed.sum_over_workers(torch.tensor(next(steps), dtype=torch.float64))) / num_workers
+            for _ in range(num_steps)
+        ]
+    )
 
 
 def curves(folder: Path, batch: int, num_steps: int) -> dict[int, np.ndarray]:

@@ -7,6 +7,7 @@ gives the turns. They meet in a folder of small files. Knows nothing of who star
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch.distributed as dist
@@ -79,10 +80,16 @@ def give_turns(
     return {name: rows[WARMUP:] for name, rows in times.items()}
 
 
-def join_group(folder: Path, rank: int, num_workers: int) -> None:
-    """Become one of several gloo workers on this machine."""
-    if num_workers > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=num_workers)
+@contextmanager
+def in_group(folder: Path, rank: int, num_workers: int) -> Iterator[None]:
+    """As one of several gloo workers on this machine; they leave together, because gloo aborts where a peer is gone."""
+    if num_workers == 1:
+        yield
+        return
+    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=num_workers)
+    yield
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def _awaited(folder: Path, name: str) -> bool:

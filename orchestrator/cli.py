@@ -21,10 +21,23 @@ from orchestrator.cli_jobs import add_job_commands
 from orchestrator.cli_leaks import add_leaks_command
 from orchestrator.cli_look import add_look_commands
 from orchestrator.cli_mlflow import add_mlflow_commands
+from orchestrator.cli_options import (
+    LAPTOP,
+    DebugOption,
+    DryRunOption,
+    ExecutionOption,
+    ExperimentArgument,
+    JsonOption,
+    LastLineOption,
+    OverrideExecutionOption,
+    OverridesArgument,
+    QuietOption,
+    RebuildOption,
+    VerboseOption,
+    last_line,
+)
 from orchestrator.cli_reproduce import add_reproduce_commands
 from orchestrator.engine import open_executor
-
-DEFAULT_EXECUTION = Path("jobs/executions/laptop.yaml")
 
 app = typer.Typer(
     name="orchestrator",
@@ -34,41 +47,36 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ExperimentArgument = Annotated[Path, typer.Argument(help="the experiment sheet (YAML)", show_default=False)]
-OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(help="a.b=value settings that replace those of the sheet", show_default=False)
-]
-ExecutionOption = Annotated[Path, typer.Option("--execution", "-x", help="the execution sheet: where and how")]
-OverrideExecutionOption = Annotated[
-    list[str] | None, typer.Option("--set", help="a.b=value settings that replace those of the execution sheet")
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="print the resolved experiment and what would be made")]
-RebuildOption = Annotated[list[str] | None, typer.Option("--rebuild", help="make this stage anew; may be repeated")]
 RehashOption = Annotated[bool, typer.Option("--rehash", help="hash the images again instead of trusting their stamp")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print only the result")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 
 def _stage_command(stage: str, text: str) -> None:
     def command(
         experiment: ExperimentArgument,
         overrides: OverridesArgument = None,
-        execution: ExecutionOption = DEFAULT_EXECUTION,
+        execution: ExecutionOption = LAPTOP,
         settings: OverrideExecutionOption = None,
         dry_run: DryRunOption = False,
         rebuild: RebuildOption = None,
         rehash: RehashOption = False,
         quiet: QuietOption = False,
+        verbose: VerboseOption = False,
+        as_json: LastLineOption = False,
         debug: DebugOption = False,
     ) -> None:
-        with told_plainly(debug):
+        with last_line(stage, as_json) as told, told_plainly(debug):
+            if stage == "evaluate" and experiment.is_dir():
+                from orchestrator.stages.evaluate_export import evaluate_export_command
+
+                told |= evaluate_export_command(experiment, quiet=quiet)
+                return
             from orchestrator.stages.command import Request, run_command
 
             request = Request(
                 experiment, overrides or [], execution, settings or [], open_executor, dry_run,
-                frozenset(rebuild or []), quiet, rehash,
+                frozenset(rebuild or []), quiet, rehash, verbose,
             )  # fmt: skip
-            run_command("report" if stage == "run" else stage, request)
+            told |= run_command("report" if stage == "run" else stage, request)
 
     app.command(stage, help=text)(command)
 
@@ -84,7 +92,7 @@ for _name, _text in {
     "quality": "Measure the captions: length, repeats, duplicates, naming of the class, CLIP score.",
     "sweep": "Search loss weights, temperatures and adaptor depth for one arm.",
     "train": "Train the student of each arm.",
-    "evaluate": "Evaluate the students on the report split.",
+    "evaluate": "Evaluate the students on the report split, or one exported student (its folder in the sheet's place).",
     "report": "Write the report of an experiment.",
 }.items():
     _stage_command(_name, _text)
@@ -94,16 +102,18 @@ for _name, _text in {
 def plan(
     experiment: ExperimentArgument,
     overrides: OverridesArgument = None,
-    execution: ExecutionOption = DEFAULT_EXECUTION,
+    execution: ExecutionOption = LAPTOP,
     settings: OverrideExecutionOption = None,
     quiet: QuietOption = False,
+    as_json: LastLineOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Say what captions and embeddings will cost: a probe of a few micro-batches, whose rows are kept."""
-    with told_plainly(debug):
+    with last_line("plan", as_json) as told, told_plainly(debug):
         from orchestrator.stages.command import Request, plan_command
 
-        plan_command(Request(experiment, overrides or [], execution, settings or [], open_executor, quiet=quiet))
+        request = Request(experiment, overrides or [], execution, settings or [], open_executor, quiet=quiet)
+        told |= plan_command(request)
 
 
 @app.command("write-jobs")
@@ -111,7 +121,7 @@ def write_jobs(
     experiment: ExperimentArgument,
     folder: Annotated[Path, typer.Argument(help="where ARM.json goes for each arm", show_default=False)],
     overrides: OverridesArgument = None,
-    execution: ExecutionOption = DEFAULT_EXECUTION,
+    execution: ExecutionOption = LAPTOP,
     settings: OverrideExecutionOption = None,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -130,7 +140,7 @@ def verify(
         str, typer.Argument(help="a storage root, an artifact's folder, or a store (folder or URI)", show_default=False)
     ],
     repair: Annotated[bool, typer.Option("--repair", help="remove what is damaged, so that it is made again")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Prove that artifacts and stores are whole: checksums, row counts, no empties, no duplicates."""
     with told_plainly(debug=False):
@@ -150,9 +160,9 @@ def verify(
 
 @app.command()
 def doctor(
-    execution: ExecutionOption = DEFAULT_EXECUTION,
+    execution: ExecutionOption = LAPTOP,
     settings: OverrideExecutionOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per finding")] = False,
+    as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Look at what an execution needs: packages, storage, memory, GPUs, MLflow, Ray. Ends with 1 at a problem."""
@@ -189,7 +199,7 @@ StoreArgument = Annotated[str, typer.Argument(help="a store, or a folder or URI 
 def store_ls(
     folder: StoreArgument = "runs",
     refused: Annotated[bool, typer.Option("--refused", help="list the rows that were refused, with reasons")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per store")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Rows, refusals, size and what each store has cost."""
     with told_plainly(debug=False):

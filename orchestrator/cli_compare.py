@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli_jobs import ToldPlainly
+from orchestrator.cli_options import DebugOption, JsonOption, ToldPlainly
 
 
 def add_compare_command(app: typer.Typer, told_plainly: ToldPlainly) -> None:
@@ -30,8 +30,8 @@ def add_compare_command(app: typer.Typer, told_plainly: ToldPlainly) -> None:
             Path | None, typer.Option(help="where the page goes (default: ROOT/comparisons/NAMES.html)")
         ] = None,
         confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="of the intervals")] = 0.95,
-        as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+        as_json: JsonOption = False,
+        debug: DebugOption = False,
     ) -> None:
         """Compare students or sweeps: differing settings, intervals over images, winners by class, learning curves."""
         with told_plainly(debug):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli_jobs import ToldPlainly
+from orchestrator.cli_options import ToldPlainly
 
 
 def add_convert_command(app: typer.Typer, told_plainly: ToldPlainly) -> None:

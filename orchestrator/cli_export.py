@@ -4,33 +4,32 @@ Parses arguments. What is heavy is imported only when a command runs.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli_options import (
+    LAPTOP,
+    DebugOption,
+    DryRunOption,
+    ExecutionOption,
+    LastLineOption,
+    OverrideExecutionOption,
+    OverridesArgument,
+    QuietOption,
+    ToldPlainly,
+    last_line,
+)
+
 if TYPE_CHECKING:
     from orchestrator.config.execution import Execution
     from orchestrator.executors.protocol import Executor
 
-LAPTOP = Path("jobs/executions/laptop.yaml")
-
-OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(help="a.b=value settings that replace those of the sheet", show_default=False)
-]
-ExecutionOption = Annotated[Path, typer.Option("--execution", "-x", help="the execution sheet: where the runs lie")]
-OverrideExecutionOption = Annotated[
-    list[str] | None, typer.Option("--set", help="a.b=value settings that replace those of the execution sheet")
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would be done")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print only the result")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
-
 
 def add_export_commands(
     app: typer.Typer,
-    told_plainly: Callable[[bool], AbstractContextManager[None]],
+    told_plainly: ToldPlainly,
     open_executor: Callable[["Execution"], "Executor"],
 ) -> None:
     """Add the two commands; `told_plainly` turns errors into lines and exit codes."""
@@ -62,10 +61,11 @@ def add_export_commands(
         settings: OverrideExecutionOption = None,
         dry_run: DryRunOption = False,
         quiet: QuietOption = False,
+        as_json: LastLineOption = False,
         debug: DebugOption = False,
     ) -> None:
         """Export a finished student: timm weights, snippet, ONNX, int8, latency, model card, MLflow model."""
-        with told_plainly(debug):
+        with last_line("export", as_json) as told, told_plainly(debug):
             from orchestrator.config.load import validate
             from orchestrator.stages.command import Request
             from orchestrator.stages.export import ExportSettings
@@ -77,7 +77,7 @@ def add_export_commands(
                 experiment, overrides or [], execution, settings or [], open_executor, dry_run, quiet=quiet
             )  # fmt: skip
             wanted = validate(ExportSettings, tree, "export")
-            export_command(ExportRequest(request, arm, output, wanted, licence or [], register, alias))
+            told |= export_command(ExportRequest(request, arm, output, wanted, licence or [], register, alias))
 
     @app.command()
     def predict(
@@ -96,26 +96,16 @@ def add_export_commands(
             str | None, typer.Option(help="KIND:MODEL of the class texts, as open_clip:PATH")
         ] = None,
         batch_size: Annotated[int, typer.Option(min=1)] = 64,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done")] = False,
+        dry_run: DryRunOption = False,
         quiet: QuietOption = False,
+        as_json: LastLineOption = False,
         debug: DebugOption = False,
     ) -> None:
         """Labels, scores and embeddings of a folder of images, to Parquet; the same command goes on after a kill."""
-        with told_plainly(debug):
+        with last_line("predict", as_json) as told, told_plainly(debug):
             from orchestrator.stages.predict import PredictRequest, predict_command
 
-            predict_command(
-                PredictRequest(
-                    student,
-                    folder,
-                    output,
-                    arm,
-                    class_names,
-                    sentences,
-                    template,
-                    text_encoder,
-                    batch_size,
-                    dry_run,
-                    quiet,
-                )
-            )
+            request = PredictRequest(
+                student, folder, output, arm, class_names, sentences, template, text_encoder, batch_size, dry_run, quiet
+            )  # fmt: skip
+            told |= predict_command(request)

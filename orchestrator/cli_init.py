@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli_jobs import ToldPlainly
+from orchestrator.cli_options import DebugOption, JsonOption, ToldPlainly
 
 if TYPE_CHECKING:
     from orchestrator.guide.first_look import FirstLook
@@ -27,8 +27,8 @@ def add_init_command(app: typer.Typer, told_plainly: ToldPlainly) -> None:
         output: Annotated[Path | None, typer.Option(help="the sheet (default: jobs/experiments/NAME.yaml)")] = None,
         force: Annotated[bool, typer.Option("--force", help="write over a sheet that is there")] = False,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="look, and write nothing")] = False,
-        as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+        as_json: JsonOption = False,
+        debug: DebugOption = False,
     ) -> None:  # fmt: skip
         """Look at your images, and write a commented experiment for them."""
         with told_plainly(debug):

@@ -3,12 +3,12 @@
 Parses arguments. Ray is imported only when a command runs.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from orchestrator.cli_options import DebugOption, DryRunOption, JsonOption, ToldPlainly
 
 AddressOption = Annotated[
     str | None,
@@ -20,8 +20,6 @@ WaitSecondsOption = Annotated[
     float, typer.Option("--wait-s", min=0, help="patience with a cluster that does not answer")
 ]
 JobIdArgument = Annotated[str, typer.Argument(help="the id that submit and jobs tell", show_default=False)]
-DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
-ToldPlainly = Callable[[bool], AbstractContextManager[None]]
 
 
 def add_job_commands(app: typer.Typer, told_plainly: ToldPlainly) -> None:
@@ -50,7 +48,7 @@ def add_job_commands(app: typer.Typer, told_plainly: ToldPlainly) -> None:
         ] = False,
         no_wait: Annotated[bool, typer.Option("--no-wait", help="send it and end")] = False,
         again: Annotated[bool, typer.Option("--again", help="run it again although it has succeeded")] = False,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be sent")] = False,
+        dry_run: DryRunOption = False,
         wait_s: WaitSecondsOption = 90,
         debug: DebugOption = False,
     ) -> None:
@@ -72,7 +70,7 @@ def add_job_commands(app: typer.Typer, told_plainly: ToldPlainly) -> None:
     @app.command()
     def jobs(
         address: AddressOption = None,
-        as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per job")] = False,
+        as_json: JsonOption = False,
         wait_s: WaitSecondsOption = 10,
         debug: DebugOption = False,
     ) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli_jobs import ToldPlainly
+from orchestrator.cli_options import DebugOption, JsonOption, ToldPlainly
 
 
 def add_leaks_command(app: typer.Typer, told_plainly: ToldPlainly) -> None:
@@ -23,8 +23,8 @@ def add_leaks_command(app: typer.Typer, told_plainly: ToldPlainly) -> None:
             typer.Argument(help="its sheet (YAML), its name below the storage root, or its folder", show_default=False),
         ],
         root: Annotated[Path, typer.Option(help="the storage root")] = Path("runs"),
-        as_json: Annotated[bool, typer.Option("--json", help="print one JSON object per finding")] = False,
-        debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
+        as_json: JsonOption = False,
+        debug: DebugOption = False,
     ) -> None:
         """Look for copies between splits, label words in captions and perfect scores. Ends with 1 at a leak."""
         with told_plainly(debug):

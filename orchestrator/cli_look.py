@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli_jobs import ToldPlainly
+from orchestrator.cli_options import DebugOption, JsonOption, ToldPlainly
 
 if TYPE_CHECKING:
     from orchestrator.guide.artifact import Shown
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 SORTS = (
     "losses", "students", "teachers", "captioners", "datasets", "texts", "prompts", "recipes", "executions", "spaces",
 )  # fmt: skip
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 
 def _sorts(begun: str) -> list[str]:

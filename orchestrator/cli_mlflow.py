@@ -5,18 +5,15 @@ Parses arguments. MLflow is imported only when a command runs.
 
 import signal
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-ToldPlainly = Callable[[bool], AbstractContextManager[None]]
-DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+from orchestrator.cli_options import LAPTOP, DebugOption, OverrideExecutionOption, ToldPlainly
+
 HostOption = Annotated[str, typer.Option(help="the address to listen at; other machines reach all but loopback")]
 PortOption = Annotated[int, typer.Option(min=1, max=65535)]
-LAPTOP = Path("jobs/executions/laptop.yaml")
 
 
 def add_mlflow_commands(app: typer.Typer, told_plainly: ToldPlainly) -> None:
@@ -33,9 +30,7 @@ def add_mlflow_commands(app: typer.Typer, told_plainly: ToldPlainly) -> None:
         where: Annotated[str, typer.Option(help="a further condition in MLflow's filter language")] = "",
         table: Annotated[bool, typer.Option("--table", help="a table instead of charts")] = False,
         execution: Annotated[Path, typer.Option("--execution", "-x", help="whose MLflow store")] = LAPTOP,
-        settings: Annotated[
-            list[str] | None, typer.Option("--set", help="a.b=value settings that replace the execution's")
-        ] = None,
+        settings: OverrideExecutionOption = None,
         host: HostOption = "127.0.0.1",
         port: PortOption = 5000,
         browser: Annotated[bool, typer.Option(help="open the page in a browser")] = True,

@@ -4,11 +4,26 @@ Parses arguments. What is heavy is imported only when a command runs.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from orchestrator.cli_options import (
+    LAPTOP,
+    DebugOption,
+    DryRunOption,
+    ExecutionOption,
+    ExperimentArgument,
+    LastLineOption,
+    OverrideExecutionOption,
+    OverridesArgument,
+    QuietOption,
+    RebuildOption,
+    ToldPlainly,
+    VerboseOption,
+    last_line,
+)
 
 if TYPE_CHECKING:
     from orchestrator.config.execution import Execution
@@ -16,27 +31,14 @@ if TYPE_CHECKING:
     from orchestrator.stages.context import Context
     from orchestrator.stages.evidence import Cell
 
-LAPTOP = Path("jobs/executions/laptop.yaml")
-
-OverridesArgument = Annotated[
-    list[str] | None, typer.Argument(help="a.b=value settings that replace those of the sheet", show_default=False)
-]
-ExecutionOption = Annotated[Path, typer.Option("--execution", "-x", help="the execution sheet: where and how")]
-OverrideExecutionOption = Annotated[
-    list[str] | None, typer.Option("--set", help="a.b=value settings that replace those of the execution sheet")
-]
 SeedsOption = Annotated[str, typer.Option(help="comma-separated seeds; the same ones for every arm")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would be made, and what it will cost")]
-RebuildOption = Annotated[list[str] | None, typer.Option("--rebuild", help="make this stage anew; may be repeated")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="print only the result")]
-DebugOption = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 FolderOption = Annotated[Path, typer.Option(help="of the reproductions: tables, groups, records of cells")]
 PageOption = Annotated[Path, typer.Option(help="the page that is written from the records")]
 
 
 def add_reproduce_commands(
     app: typer.Typer,
-    told_plainly: Callable[[bool], AbstractContextManager[None]],
+    told_plainly: ToldPlainly,
     open_executor: Callable[["Execution"], "Executor"],
 ) -> None:
     """Add the two commands; `told_plainly` turns errors into lines and exit codes."""
@@ -96,7 +98,7 @@ def add_reproduce_commands(
 
     @app.command()
     def evidence(
-        experiment: Annotated[Path, typer.Argument(help="the experiment sheet (YAML)", show_default=False)],
+        experiment: ExperimentArgument,
         overrides: OverridesArgument = None,
         seeds: SeedsOption = "0,1,2,3",
         arms: Annotated[str, typer.Option(help="comma-separated arms, the baseline first (default: all)")] = "",
@@ -109,10 +111,12 @@ def add_reproduce_commands(
         dry_run: DryRunOption = False,
         rebuild: RebuildOption = None,
         quiet: QuietOption = False,
+        verbose: VerboseOption = False,
+        as_json: LastLineOption = False,
         debug: DebugOption = False,
     ) -> None:
         """Every arm on several paired seeds: differences to the baseline with 95 % intervals. Resumes cell by cell."""
-        with told_plainly(debug):
+        with last_line("evidence", as_json) as ended, told_plainly(debug):
             from orchestrator.reporting.cell_record import CellRecords
             from orchestrator.stages import results
             from orchestrator.stages.command import Request, evidence_command
@@ -120,7 +124,7 @@ def add_reproduce_commands(
 
             request = Request(
                 experiment, overrides or [], execution, settings or [], open_executor, dry_run,
-                frozenset(rebuild or []), quiet,
+                frozenset(rebuild or []), quiet, verbose=verbose,
             )  # fmt: skip
             told = f"orchestrator evidence {experiment} --seeds {seeds}" + (f" --arms {arms}" if arms else "")
 
@@ -133,7 +137,7 @@ def add_reproduce_commands(
 
             names = [name.strip() for name in arms.split(",") if name.strip()]
             try:
-                evidence_command(request, names, _numbers(seeds), on_made)
+                ended |= evidence_command(request, names, _numbers(seeds), on_made)
             finally:
                 if records is not None and not dry_run:
                     results.write(records, page)

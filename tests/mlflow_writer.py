@@ -1,15 +1,22 @@
-"""A whole command's reporting, for tests that start several such processes; imports little, because each imports it."""
+"""A whole command's reporting, for tests that start several such processes: what they need is imported once, here."""
 
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+
+import mlflow.entities
+import mlflow.store.tracking.sqlalchemy_store
+import mlflow.tracking  # noqa: F401
 
 from orchestrator.tracking import TrackingSettings, tracking
 
 EXPERIMENT, NUM_TRIALS, NUM_EPOCHS = "eight", 2, 30
 
 
-def write(uri: str, root: Path, pause_s: float) -> None:
+def write(uri: str, root: Path, pause_s: float, environment: Mapping[str, str]) -> None:
     """A sweep of two trials, told at the pace of a training, then drained."""
+    os.environ.update(environment)
     with tracking(TrackingSettings(uri=uri), root, EXPERIMENT, drain_s=1200) as tracker:
         sweep = f"{EXPERIMENT}/sweep/s"
         tracker.start_run(sweep, name="sweep")

@@ -88,6 +88,7 @@ def problems_of(experiment: Experiment) -> list[str]:
         lambda: check_mixing(model, experiment.training, live=experiment.image_teacher_mode == "live"),
         lambda: build_optimizer(experiment.training.optimizer, model),
         lambda: _check_start(experiment, model, there),
+        lambda: model.student.check_pass(experiment.image_size),
     ):
         try:
             check()

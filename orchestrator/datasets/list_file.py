@@ -5,16 +5,16 @@ headers of tar files and, through the index, the images; writes nothing. Knows n
 """
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
 from orchestrator.datasets.named_labels import number_in
 from orchestrator.datasets.paths import Address, Lookup, folder_lookup, leaves_root
-from orchestrator.datasets.source import Listing, SelectFromTrain
+from orchestrator.datasets.source import FilesOfSplits, Listing
 from orchestrator.datasets.text_files import read_lines
 from orchestrator.errors import DataError
-from orchestrator.vocabulary import SPLIT_SELECT, SPLIT_TRAIN
+from orchestrator.vocabulary import SPLIT_TRAIN
 
 if TYPE_CHECKING:
     from orchestrator.datasets.index import ClassEntry, ImageEntry
@@ -27,7 +27,7 @@ _LISTS_OF_PRESET: dict[str, dict[str, str]] = {  # as their authors named them
 _LISTS_OF_PRESET["inaturalist_2018"] = {"train": "iNaturalist18_train.txt", "report": "iNaturalist18_val.txt"}
 
 
-class ListFileSettings(SelectFromTrain):
+class ListFileSettings(FilesOfSplits):
     """`lists` maps a split to its list file; `root` is where the listed paths lie: folder(s) or .tar file(s).
 
     With one folder as `root`, relative paths of `lists`, `class_names` and `archives` (tars that hold the images) start
@@ -41,6 +41,8 @@ class ListFileSettings(SelectFromTrain):
     `published`, where they are not given, for the lists of ImageNet-LT, Places-LT and iNaturalist 2018 as published.
     `select_fraction` is for lists without a select split. Links below the root must stay in it, but for `follow_links`.
     """
+
+    NAMED_BY: ClassVar[str] = "lists"
 
     kind: Literal["list_file"] = "list_file"
     lists: dict[Literal["train", "select", "report"], str]
@@ -58,25 +60,12 @@ class ListFileSettings(SelectFromTrain):
             return values
         return {"lists": _LISTS_OF_PRESET[name], "published": name, **values}
 
-    @field_validator("lists")
-    @classmethod
-    def _train_is_there(cls, lists: dict[str, str]) -> dict[str, str]:
-        if SPLIT_TRAIN not in lists:
-            raise ValueError("lists must name the list of the train split")
-        return lists
-
     @field_validator("root")
     @classmethod
     def _at_least_one(cls, root: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if not root:
             raise ValueError("root must name at least one folder or .tar file")
         return root
-
-    @model_validator(mode="after")
-    def _one_select_split(self) -> Self:
-        if self.select_fraction and SPLIT_SELECT in self.lists:
-            raise ValueError("give either a select list or select_fraction, not both")
-        return self
 
     @model_validator(mode="after")
     def _archives_lie_in_one_root(self) -> Self:

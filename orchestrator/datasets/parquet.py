@@ -6,13 +6,13 @@ writes nothing. Knows nothing of other formats.
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
-from orchestrator.datasets.source import Listing, SelectFromTrain
+from orchestrator.datasets.source import FilesOfSplits, Listing
 from orchestrator.errors import DataError
-from orchestrator.vocabulary import SPLIT_SELECT, SPLIT_TRAIN
+from orchestrator.vocabulary import SPLIT_TRAIN
 
 if TYPE_CHECKING:
     from orchestrator.datasets.index import ImageEntry
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Split = Literal["train", "select", "report"]
 
 
-class ParquetSettings(SelectFromTrain):
+class ParquetSettings(FilesOfSplits):
     """`files` maps a split to its files below `root`: relative paths or patterns, as `data/train-*.parquet`.
 
     `image_column` holds encoded images; a dot leads into a struct. `label_column` holds numbers or names; the names of
@@ -30,6 +30,8 @@ class ParquetSettings(SelectFromTrain):
     cache is made of links).
     """
 
+    NAMED_BY: ClassVar[str] = "files"
+
     kind: Literal["parquet"] = "parquet"
     root: str
     files: dict[Split, str | tuple[str, ...]]
@@ -38,19 +40,6 @@ class ParquetSettings(SelectFromTrain):
     id_column: str | None = None
     class_names: str | None = None
     follow_links: bool = False
-
-    @field_validator("files")
-    @classmethod
-    def _train_is_there(cls, files: dict[Split, str | tuple[str, ...]]) -> dict[Split, str | tuple[str, ...]]:
-        if SPLIT_TRAIN not in files:
-            raise ValueError("files must name the files of the train split")
-        return files
-
-    @model_validator(mode="after")
-    def _one_select_split(self) -> Self:
-        if self.select_fraction and SPLIT_SELECT in self.files:
-            raise ValueError("give either select files or select_fraction, not both")
-        return self
 
     def listing_stamp(self) -> str:
         """See `DatasetSource`: digest of the files and of the class names."""

@@ -7,9 +7,9 @@ from a listing to an index: published counts, OOD split, long tail, then reading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from orchestrator.datasets.draws import floor_of, ranked
 from orchestrator.datasets.long_tail import LongTailSettings
@@ -131,3 +131,24 @@ class SelectFromTrain(DatasetSource):
             )
         entries = [(row[0], SPLIT_SELECT, *row[2:]) if row[0] in drawn else row for row in listing.entries]
         return Listing(entries, listing.classes, (*listing.notes, *told))
+
+
+class FilesOfSplits(SelectFromTrain):
+    """Options of data sets whose files are named split by split.
+
+    Attributes:
+        NAMED_BY: the setting that names them: a mapping from splits.
+    """
+
+    NAMED_BY: ClassVar[str]
+
+    @model_validator(mode="after")
+    def _splits_hold(self) -> Self:
+        named, problems = getattr(self, self.NAMED_BY), []
+        if SPLIT_TRAIN not in named:
+            problems.append(f"{self.NAMED_BY} must name the files of the train split")
+        if self.select_fraction and SPLIT_SELECT in named:
+            problems.append(f"give either {self.NAMED_BY} of the select split or select_fraction, not both")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self

@@ -6,14 +6,12 @@ place; writes and unpacks nothing. Knows nothing of other formats. Source: the W
 
 import json
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, Self
-
-from pydantic import field_validator, model_validator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from orchestrator.datasets.named_labels import number_in
-from orchestrator.datasets.source import Listing, SelectFromTrain
+from orchestrator.datasets.source import FilesOfSplits, Listing
 from orchestrator.errors import DataError
-from orchestrator.vocabulary import SPLIT_SELECT, SPLIT_TRAIN
+from orchestrator.vocabulary import SPLIT_TRAIN
 
 if TYPE_CHECKING:
     from orchestrator.datasets.index import ImageEntry
@@ -22,13 +20,15 @@ Split = Literal["train", "select", "report"]
 Label = int | str
 
 
-class WebDatasetSettings(SelectFromTrain):
+class WebDatasetSettings(FilesOfSplits):
     """`shards` maps a split to its uncompressed tars below `root`: relative paths or patterns, as `train-*.tar`.
 
     A sample's key is its members' path up to the first dot of the name. The label is what `.cls` holds, or the field
     `label_field` of `.json`: a number or a name. An image's id is its shard's path and its key. Names of numbers are
     taken from `class_names` (see class_names.py). Links below the root must stay in it, but for `follow_links`.
     """
+
+    NAMED_BY: ClassVar[str] = "shards"
 
     kind: Literal["webdataset"] = "webdataset"
     root: str
@@ -37,19 +37,6 @@ class WebDatasetSettings(SelectFromTrain):
     label_field: str = "label"
     class_names: str | None = None
     follow_links: bool = False
-
-    @field_validator("shards")
-    @classmethod
-    def _train_is_there(cls, shards: dict[Split, str | tuple[str, ...]]) -> dict[Split, str | tuple[str, ...]]:
-        if SPLIT_TRAIN not in shards:
-            raise ValueError("shards must name the tars of the train split")
-        return shards
-
-    @model_validator(mode="after")
-    def _one_select_split(self) -> Self:
-        if self.select_fraction and SPLIT_SELECT in self.shards:
-            raise ValueError("give either select shards or select_fraction, not both")
-        return self
 
     def listing_stamp(self) -> str:
         """See `DatasetSource`: digest of the tars and of the class names."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from orchestrator import vocabulary as v
 from orchestrator.artifacts.storage import read_json
-from orchestrator.exporting.bundle import CONFIG, HEAD, WHOLE, ExportConfig
+from orchestrator.exporting.bundle import CONFIG, HEAD, TRAINED_NAME, WHOLE, ExportConfig, rescaled
 from orchestrator.exporting.use_student import Network
 from orchestrator.students.networks.student import IMAGE, Student
 
@@ -34,6 +34,32 @@ class RowsNetwork(nn.Module):
         if self.class_embeddings is not None:
             made["cosines"] = F.normalize(made["embedding"], dim=1) @ self.class_embeddings.T
         return made
+
+
+class ExportedStudent(Student):
+    """An export in the place of the student that it was made of: the same inputs, the outputs' trained names.
+
+    Attributes:
+        class_text: [C, E] unit class texts in the space of its embedding; None: there are none.
+    """
+
+    def __init__(self, folder: Path, config: ExportConfig) -> None:
+        super().__init__()
+        self.network, self.config, self.reads = open_network(folder, config), config, (config.reads,)
+        self.embedding_dim = config.embedding_dim
+        self.class_text: Tensor | None = getattr(self.network, "class_embeddings", None)
+
+    def makes(self) -> set[str]:
+        """See `Student`."""
+        heads = {"embedding", *self.config.heads} if self.config.reads != IMAGE else {"feature", *self.config.heads}
+        return {TRAINED_NAME[name] for name in ("feature", "embedding") if name in heads} | (
+            {v.STUDENT_LOGITS} if self.config.output == "logits" else set()
+        )
+
+    def forward(self, given: Tensor) -> dict[str, Tensor]:
+        """Images [N, 3, S, S] as training loads them, or a teacher's rows -> what it makes."""
+        made = self.network(rescaled(given, self.config) if self.config.reads == IMAGE else given)
+        return {trained: made[name] for name, trained in TRAINED_NAME.items() if name in made}
 
 
 class Outputs(nn.Module):

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 from pydantic import TypeAdapter
 
 from orchestrator.reporting.caption_quality import CaptionCard, CaptionQuality
+from orchestrator.reporting.sections import Export, Licence, Mistakes, PaidRows, Spaces
 
 GROUPS = {"all": "All", "many": "Many", "medium": "Medium", "few": "Few"}  # metric -> heading
 MEAN_PER_CLASS = "mean_per_class"
@@ -31,7 +32,9 @@ class ClassResult(NamedTuple):
 class ArmResult:
     """One trained student on the report split.
 
-    `metrics`: all, many, medium, few, mean_per_class in percent (nan or absent: not measured).
+    `metrics`: all, many, medium, few, mean_per_class in percent (nan or absent: not measured); with unseen classes also
+    seen_... and unseen_....
+    `measures`: whatever else was measured, in its own unit.
     `alarms`: what a person should look at, in words.
     `curves`: metric -> ((epoch, value), ...), losses by part included.
     """
@@ -42,6 +45,7 @@ class ArmResult:
     curves: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     description: str = ""
     alarms: tuple[str, ...] = ()
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,12 @@ class ReportData:
     sweep: SweepResult | None = None
     captions: tuple[CaptionCard, ...] = ()
     caption_quality: CaptionQuality | None = None
+    spaces: Spaces = field(default_factory=Spaces)
+    mistakes: tuple[Mistakes, ...] = ()
+    economics: tuple[PaidRows, ...] = ()
+    exports: tuple[Export, ...] = ()
+    licences: tuple[Licence, ...] = ()
+    seeds: Mapping[str, int] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
     counts: Mapping[str, int | float | str] = field(default_factory=dict)

@@ -95,9 +95,10 @@ def _neighbour_means(points: Sequence[tuple[float, float]]) -> list[tuple[float,
 
 
 def learning_curves(data: ReportData) -> dict[str, go.Figure]:
-    """One small figure for each metric that any arm recorded, every loss part included; metric -> figure."""
+    """One small figure for each metric that any arm has a number of, loss parts included; metric -> figure."""
     colours = arm_colours(data)
-    metrics = sorted({metric for arm in data.arms for metric in arm.curves})
+    curves = [(name, points) for arm in data.arms for name, points in arm.curves.items()]
+    metrics = sorted({name for name, points in curves if any(math.isfinite(value) for _, value in points)})
     figures = {}
     for metric in metrics:
         figure = go.Figure()

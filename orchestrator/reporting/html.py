@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.reporting import measured, report_words
 from orchestrator.reporting.caption_quality import BAD_FLAGS, FLAG_WORDS, GOOD_FLAGS, SHARE_HEADINGS
 from orchestrator.reporting.data import ReportData, comparison, summary_of
 from orchestrator.reporting.page import MAX_BYTES, render_page, write_page
@@ -14,13 +15,10 @@ from orchestrator.reporting.page import MAX_BYTES, render_page, write_page
 
 def render_html(data: ReportData) -> str:
     """The page as text, at most `MAX_BYTES` when encoded: a gallery that is too large loses its last images, and says
-    so."""
+    so; then the confused classes lose their pictures."""
     page = _render(data)
-    while len(page.encode()) > MAX_BYTES and data.captions:
-        kept = len(data.captions) // 2
-        note = f"The caption gallery shows the first {kept} images, to keep this file small."
-        notes = tuple(one for one in data.notes if not one.startswith("The caption gallery shows the first"))
-        data = replace(data, captions=data.captions[:kept], notes=(*notes, note))
+    while len(page.encode()) > MAX_BYTES and (data.captions or any(_pictures(data))):
+        data = _smaller(data)
         page = _render(data)
     return page
 
@@ -30,17 +28,57 @@ def write_html(data: ReportData, path: Path) -> Path:
     return write_page(render_html(data), path)
 
 
+def _pictures(data: ReportData) -> list[int]:
+    return [len(one.pictures) for mistakes in data.mistakes for one in mistakes.classes]
+
+
+def _smaller(data: ReportData) -> ReportData:
+    if data.captions:
+        kept = len(data.captions) // 2
+        note = f"The caption gallery shows the first {kept} images, to keep this file small."
+        notes = tuple(one for one in data.notes if not one.startswith("The caption gallery shows the first"))
+        return replace(data, captions=data.captions[:kept], notes=(*notes, note))
+    bare = [
+        replace(
+            one,
+            classes=tuple(replace(row, pictures=()) for row in one.classes),
+            left_out=one.left_out + sum(len(row.pictures) for row in one.classes),
+        )
+        for one in data.mistakes
+    ]
+    return replace(data, mistakes=tuple(bare))
+
+
 def _render(data: ReportData) -> str:
+    from orchestrator.reporting.space_figures import title_of
+
     headings, rows = comparison(data)
     figures = _figures(data)
+    curves = measured.curve_groups(data.arms)
+    costs = measured.cost_measures(data.arms)
     return render_page(
         "report.html",
         figures,
+        title=data.title,
+        words=summary_of(data),
+        warnings=(),
         data=data,
-        summary=summary_of(data),
         headings=headings,
         rows=rows,
-        curves=[name for name in figures if name.startswith("curve:")],
+        arms=[arm.name for arm in data.arms],
+        coherence_curves=curves.pop(measured.COHERENCE_CURVES, None),
+        curve_groups=list(curves.values()),
+        unseen=measured.unseen_measures(data.arms),
+        coherence=measured.coherence_measures(data.arms),
+        measures=measured.other_measures(data.arms),
+        costs=costs,
+        has_latency=any(row.name.startswith("latency_ms") for row in costs.rows),
+        space_titles=[title_of(one) for one in data.spaces.planes],
+        space_words=report_words.space_words(data.spaces),
+        spectrum_words=report_words.spectrum_words(data.spaces),
+        mistake_words={one.arm: report_words.mistake_words(one) for one in data.mistakes},
+        economy_words=report_words.economy_words(data.economics),
+        export_words=[report_words.export_words(one) for one in data.exports],
         swept=_swept(data),
         trial_metrics=_trial_metrics(data),
         class_rows=_class_rows(data),
@@ -53,13 +91,14 @@ def _render(data: ReportData) -> str:
 
 
 def _figures(data: ReportData) -> dict[str, Any]:
-    from orchestrator.reporting import figures
+    from orchestrator.reporting import figures, space_figures
 
     drawn: dict[str, Any] = {}
     if data.arms:
         drawn["groups"] = figures.group_bars(data)
         drawn["frequency"] = figures.accuracy_by_frequency(data)
     drawn |= {f"curve:{metric}": figure for metric, figure in figures.learning_curves(data).items()}
+    drawn |= space_figures.drawn(data.spaces, data.mistakes)
     if data.caption_quality is not None:
         drawn["caption:words"] = figures.caption_histogram(data.caption_quality.words, "words")
         drawn["caption:clip"] = figures.caption_histogram(data.caption_quality.clip_scores, "CLIP score")

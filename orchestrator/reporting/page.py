@@ -6,9 +6,10 @@ drawn by plotly.js, which is inlined once. Knows nothing of what is shown.
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 from orchestrator.reporting.data import number, signed
 
@@ -21,6 +22,7 @@ def render_page(template: str, figures: Mapping[str, Any], **values: Any) -> str
     Args:
         template: a file of `templates/`.
         figures: plotly figures by the names that the template draws them under; those that are None are left out.
+        values: what the templates read: `title`, `words` (sentences) and `warnings` of every page, and the page's own.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
@@ -35,8 +37,21 @@ def render_page(template: str, figures: Mapping[str, Any], **values: Any) -> str
         "breakable": _breakable,
     }
     environment.filters |= filters
-    drawn = {name: _script_json(figure.to_plotly_json()) for name, figure in figures.items() if figure is not None}
-    return environment.get_template(template).render(figures=drawn, plotly_js=get_plotlyjs(), **values)
+    drawn = {name: _Drawn.of(figure) for name, figure in figures.items() if figure is not None}
+    plotly_js = get_plotlyjs() if drawn else ""
+    return environment.get_template(template).render(figures=drawn, sections=[], plotly_js=plotly_js, **values)
+
+
+class _Drawn(NamedTuple):
+    """A figure for the page: its JSON, and the height that is kept free for it, pixels."""
+
+    json: str
+    height: int
+
+    @classmethod
+    def of(cls, figure: Any) -> Self:
+        """Of a plotly figure."""
+        return cls(_script_json(figure.to_plotly_json()), int(figure.layout.height or 300))
 
 
 def write_page(page: str, path: Path) -> Path:
@@ -55,10 +70,11 @@ def _script_json(figure: Mapping[str, Any]) -> str:
 
 
 def _breakable(path: str) -> Any:
-    """A dotted name, escaped, that may be broken over lines behind its dots."""
-    from markupsafe import Markup, escape
+    """A name, escaped, that may be broken over lines behind its dots, slashes and underscores."""
+    from markupsafe import Markup
 
-    return Markup(".<wbr>").join(escape(part) for part in path.split("."))
+    parts = re.split(r"([./_])", path)
+    return Markup("").join(Markup("%s<wbr>" if part in "./_" else "%s") % part for part in parts if part)
 
 
 def cell(value: Any) -> str:

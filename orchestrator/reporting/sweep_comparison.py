@@ -127,5 +127,6 @@ def render_sweep_comparison(data: SweepComparison) -> str:
     metric = next(iter(data.sides[0].answers.objectives))
     figure.update_layout(height=360, xaxis_title="trials", yaxis_title=f"best {html.escape(metric)} so far")
     return render_page(
-        "sweeps.html", {"best_so_far": finish(figure)}, data=data, words=sweep_words(data), metric=metric
-    )
+        "sweeps.html", {"best_so_far": finish(figure)}, title=data.title, words=sweep_words(data),
+        warnings=data.warnings, data=data, metric=metric,
+    )  # fmt: skip

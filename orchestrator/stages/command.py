@@ -4,10 +4,11 @@ Knows nothing of the terminal's arguments, nor which engine it is given.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -18,9 +19,10 @@ from orchestrator.config.load import load_execution, load_experiment
 from orchestrator.config.run_tags import run_tags
 from orchestrator.errors import ConfigError
 from orchestrator.executors.protocol import Executor
+from orchestrator.reporting.comparison import as_json
 from orchestrator.reporting.data import ReportData
 from orchestrator.stages import evidence, index, line, planner, report, store, tracked_runs, train_jobs
-from orchestrator.stages.context import Context
+from orchestrator.stages.context import Context, Plan
 from orchestrator.stages.feedback import Feedback
 from orchestrator.stages.plan_table import plan_table
 from orchestrator.stages.verify import some_stores
@@ -40,6 +42,7 @@ class Request:
     rebuild: frozenset[str] = frozenset()
     quiet: bool = False
     rehash: bool = False
+    verbose: bool = False
 
     def context(self) -> Context:
         """The sheets, read and validated; no tracking yet."""
@@ -47,7 +50,9 @@ class Request:
         execution = load_execution(self.execution, self.execution_overrides)
         if unknown := self.rebuild - set(line.STAGES):
             raise ConfigError(f"--rebuild {', '.join(sorted(unknown))}", expected=f"one of {', '.join(line.STAGES)}")
-        feedback = Feedback(quiet=self.quiet)
+        if self.quiet and self.verbose:
+            raise ConfigError("--quiet and --verbose", expected="one of the two")
+        feedback = Feedback(quiet=self.quiet, verbose=self.verbose)
         return Context(
             experiment,
             execution,
@@ -77,28 +82,38 @@ def tracked(context: Context) -> Iterator[Context]:
         tracker.end_run(name, "FINISHED")
 
 
-def run_command(until: str, request: Request) -> None:
-    """Run the line up to a stage, or tell what would be done."""
+def run_command(until: str, request: Request) -> dict[str, Any]:
+    """Run the line up to a stage, or tell what would be done.
+
+    Returns:
+        What `--json` tells: where everything lies, and the metrics of the arms that were evaluated.
+    """
     context = request.context()
     if until != "index":
         check_composition(context.experiment)
     if request.dry_run:
-        _tell(context, line.forecast(context, until))
-        return
+        return _tell(context, line.forecast(context, until))
     with tracked(context):
         plans = line.run(context, until)
         tracked_runs.log_fingerprints(context, plans)
+    told = _made(context, plans)
     if "report" in plans:
-        _show(context, plans["report"].folder, report.load(plans["report"]))
+        data = report.load(plans["report"])
+        _show(context, plans["report"].folder, data)
+        told["metrics"] = as_json({arm.name: arm.metrics for arm in data.arms})
+    return told
 
 
 def evidence_command(
     request: Request, arms: Sequence[str], seeds: Sequence[int], on_made: Callable[[Context, evidence.Cell], None]
-) -> None:
+) -> dict[str, Any]:
     """Train arms on paired seeds and print the differences with their intervals, or tell what would be done.
 
     Args:
         on_made: called with each finished cell.
+
+    Returns:
+        What `--json` tells.
     """
     context = request.context()
     arms = arms or list(context.experiment.arms)
@@ -107,13 +122,13 @@ def evidence_command(
     if request.dry_run:
         plans = line.plan_data(context)
         planned = [("evidence", *line.told(context, cell.plan)) for cell in evidence.cells(context, plans, arms, seeds)]
-        _tell(context, [*line.forecast(context, "shard"), *planned])
-        return
+        return _tell(context, [*line.forecast(context, "shard"), *planned])
     with tracked(context):
         plans = line.run(context, "shard")
         tracked_runs.log_fingerprints(context, plans)
         table = evidence.make(context, plans, arms, seeds, lambda cell: on_made(context, cell))
     context.feedback.console.print(table, markup=False)
+    return _made(context, plans)
 
 
 def write_jobs_command(request: Request, folder: Path) -> None:
@@ -126,8 +141,9 @@ def write_jobs_command(request: Request, folder: Path) -> None:
         context.feedback.console.print(str(path), markup=False)
 
 
-def plan_command(request: Request) -> None:
-    """Probe what the line's teacher outputs will cost, and print it; the probe's rows stay in the store."""
+def plan_command(request: Request) -> dict[str, Any]:
+    """Probe what the line's teacher outputs will cost, and print it; the probe's rows stay in the store. Returns the
+    estimates for scripts."""
     context = request.context()
     check_composition(context.experiment)
     try:
@@ -141,6 +157,14 @@ def plan_command(request: Request) -> None:
     of_images = [one for one in found if one.unit in ("images", "views")]
     if of_images and (told := planner.advice(context, of_images[-1], folder)):
         console.print(told)
+    return {"experiment": context.experiment.name, "estimates": [as_json(asdict(one)) for one in found]}
+
+
+def _made(context: Context, plans: Mapping[str, Plan]) -> dict[str, Any]:
+    return {
+        "experiment": context.experiment.name,
+        "artifacts": {name: str(planned.folder) for name, planned in plans.items()},
+    }
 
 
 def _show(context: Context, folder: Path, data: ReportData) -> None:
@@ -155,7 +179,7 @@ def _show(context: Context, folder: Path, data: ReportData) -> None:
         console.print(f"open MLflow: {report.open_command(context)}")
 
 
-def _tell(context: Context, forecast: Sequence[tuple[str, str, str]]) -> None:
+def _tell(context: Context, forecast: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
     console = context.feedback.console
     tree: dict[str, Experiment | Execution] = {"experiment": context.experiment, "execution": context.execution}
     for name, settings in tree.items():
@@ -163,6 +187,8 @@ def _tell(context: Context, forecast: Sequence[tuple[str, str, str]]) -> None:
         console.print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip(), markup=False)
     for stage, folder, what in forecast:
         console.print(f"[bold]{stage:<9}[/bold] {folder}: {what}")
+    would = [{"stage": stage, "folder": folder, "would": what} for stage, folder, what in forecast]
+    return {"experiment": context.experiment.name, "dry_run": True, "stages": would}
 
 
 def show_stores(root: str, *, refused: bool, as_json: bool) -> None:

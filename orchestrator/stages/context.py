@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts.fingerprint import fingerprint
+from orchestrator.artifacts.fingerprint import differing_fields, fingerprint
 from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.manifest import (
     MANIFEST_NAME,
@@ -175,6 +175,8 @@ class Context:
             plan.drop()
         self._rebuilt.add(plan.folder)
         manifest, path = read_manifest(plan.folder), plan.folder / BEGUN_NAME
+        read = ", ".join(f"{name} {digest[:12]}" for name, digest in plan.parents.items())
+        self.feedback.detail(plan.stage, f"fingerprint {plan.fingerprint[:12]}{f', reads {read}' if read else ''}")
         if manifest is not None and manifest.fingerprint == plan.fingerprint:
             if not manifest.counts.get(TO_TRY_AGAIN):
                 name = plan.folder.relative_to(self.root)
@@ -189,6 +191,7 @@ class Context:
             if not plan.is_view:
                 refuse_changed(plan.folder, plan.stage, old, plan.content, state, plan.way_out)
             plan.drop()
+        self.feedback.detail(plan.stage, f"to be made: {_why(plan, old, path.is_file(), manifest is not None)}")
         (plan.folder / MANIFEST_NAME).unlink(missing_ok=True)
         plan.folder.mkdir(parents=True, exist_ok=True)
         write_json(path, plan.content)
@@ -203,6 +206,16 @@ class Context:
         name = plan.folder.relative_to(self.root)
         self.feedback.event(plan.stage, f"made {name} in {seconds:.1f} s: {_shown(counts)}")
         return manifest
+
+
+def _why(plan: Plan, old: Mapping[str, Any], was_begun: bool, was_finished: bool) -> str:
+    changed = differing_fields(old, plan.content)
+    if changed:
+        how = "it goes on from" if plan.continues(old) else "it was made with"
+        return f"{how} other settings: {'; '.join(changed)}"
+    if was_finished:
+        return "rows of it are to be tried again"
+    return "it was begun and not finished" if was_begun else "there is none"
 
 
 def _shown(counts: Mapping[str, int]) -> str:

@@ -8,7 +8,7 @@ report split's labels.
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,9 @@ from orchestrator.training.alarms import Alarm, alarms
 from orchestrator.training.run import HISTORY
 from orchestrator.training.student_file import STUDENT, is_student, is_written_student
 from orchestrator.training.watch import alarm_tags, plain_alarms
+
+if TYPE_CHECKING:
+    from orchestrator.stages.measures import Subject
 
 EVALUATION, PREDICTIONS = "evaluation.json", "predictions.parquet"
 PREDICTION_SCHEMA = pa.schema(  # one row for each image of the report split, in the order of its shard
@@ -116,7 +119,7 @@ def evaluate_student(
         )
         for path in files
     ]
-    counted = [_accuracies(subject) for subject in subjects]
+    counted = [accuracies_of(subject) for subject in subjects]
     accuracies = _means([metrics for metrics, _, _ in counted])
     measures = measure(subjects[-1])
     found = {
@@ -139,7 +142,7 @@ def _start_of(student: Plan) -> Path | None:
     return Path(checkpoint) if checkpoint is not None and is_written_student(Path(checkpoint)) else None
 
 
-def _accuracies(subject: Any) -> tuple[dict[str, float], dict[str, list[int]], pa.Table | None]:
+def accuracies_of(subject: "Subject") -> tuple[dict[str, float], dict[str, list[int]], pa.Table | None]:
     """(accuracies, counts by class, predictions) of one student; no accuracies of one that cannot classify."""
     from torch import from_numpy
 

@@ -195,7 +195,7 @@ def _int8(source: Source, folder: Path, config: ExportConfig, kind: Quantization
 
 def models_of(source: Source, licences: Mapping[str, str]) -> tuple[Model, ...]:
     """The models that the student learnt from, and the one whose weights it began with."""
-    found = [] if source.experiment is None else _read_models(source.experiment)
+    found = [] if source.experiment is None else read_models(source.experiment)
     models = []
     for part, settings in found:
         name = getattr(settings, "model", None) or getattr(settings, "name", None)
@@ -209,7 +209,7 @@ def models_of(source: Source, licences: Mapping[str, str]) -> tuple[Model, ...]:
     return tuple(models)
 
 
-def _read_models(experiment: Experiment) -> list[tuple[str, Any]]:
+def read_models(experiment: Experiment) -> list[tuple[str, Any]]:
     """(part, settings) of the frozen models whose outputs this arm's losses, or its student, read."""
     from orchestrator.config.composition import blueprint, supplied
 

@@ -6,6 +6,7 @@ Knows nothing of the terminal's parser. Reads sheets; the stages do the rest.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.artifacts.manifest import Status
 from orchestrator.artifacts.storage import read_json
@@ -43,8 +44,8 @@ class ExportRequest:
     alias: str | None = None
 
 
-def export_command(asked: ExportRequest) -> None:
-    """Export a finished student and tell where it is."""
+def export_command(asked: ExportRequest) -> dict[str, Any]:
+    """Export a finished student and tell where it is; returns that for scripts."""
     feedback = Feedback(quiet=asked.request.quiet)
     if asked.alias is not None and asked.register is None:
         raise ConfigError("--alias names a registered version, and --register is not given", remedy="add --register")
@@ -55,14 +56,15 @@ def export_command(asked: ExportRequest) -> None:
         planned = export.plan(source, asked.settings, licences)
         found = export.status(output, planned)
         feedback.console.print(f"{source.file} -> {output}: {found}", markup=False)
-        return
+        return {"dry_run": True, "student": str(source.file), "export": str(output), "would_be": str(found)}
     feedback.event("export", f"{source.arm} ({source.file})")
     manifest, made = export.make(source, output, asked.settings, licences)
     feedback.event("export", f"{'made' if made else 'reused'} {output}: {', '.join(manifest.files)}")
+    told: dict[str, Any] = {"student": str(source.file), "export": str(output), "files": list(manifest.files)}
     config, measured = read_config(output), read_json(output / MEASURED)
     if config.compared_on:
-        told = f"outputs differ from the trained model's by {config.max_abs_difference:.3g}, on {config.compared_on}"
-        feedback.event("export", told)
+        difference = f"{config.max_abs_difference:.3g}, on {config.compared_on}"
+        feedback.event("export", f"outputs differ from the trained model's by {difference}")
     for name, differences in ((ONNX, measured["onnx"]), (INT8, measured["int8"])):
         if differences:
             shown = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in differences.items())
@@ -75,7 +77,9 @@ def export_command(asked: ExportRequest) -> None:
         version, is_new = register(uri, output, wanted, run_key=key, export=manifest.fingerprint)
         word = "registered as" if is_new else "was registered as"
         feedback.event("export", f"{word} models:/{asked.register}/{version} in {uri}")
+        told["registered"] = f"models:/{asked.register}/{version}"
     feedback.console.print(f"export: {output}", markup=False)
+    return told
 
 
 def _source(asked: ExportRequest) -> tuple[Source, tuple[TrackingSettings, Path]]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-QUIET_PERIOD_S = 15.0  # without a terminal, a line at most this often
+QUIET_PERIOD_S, VERBOSE_PERIOD_S = 15.0, 2.0  # without a terminal, a line at most this often
 Advance = Callable[..., None]
 
 
@@ -22,16 +22,23 @@ class Feedback:
 
     Args:
         quiet: print nothing but the final results.
+        verbose: print details too, the time of day before each line, and progress more often.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
-        self.quiet = quiet
+        self.quiet, self.verbose = quiet, verbose
 
     def event(self, stage: str, text: str) -> None:
         """One line: what happened in a stage."""
         if not self.quiet:
-            self.console.print(f"[bold]{stage:<9}[/bold] {escape(text)}", markup=True)
+            clock = f"{time.strftime('%H:%M:%S')} " if self.verbose else ""
+            self.console.print(f"{clock}[bold]{stage:<9}[/bold] {escape(text)}", markup=True)
+
+    def detail(self, stage: str, text: str) -> None:
+        """One line that only --verbose shows: why something happens in a stage."""
+        if self.verbose:
+            self.event(stage, text)
 
     @contextmanager
     def bar(self, stage: str, total: int, unit: str) -> Iterator[Advance]:
@@ -54,11 +61,12 @@ class Feedback:
             yield _in_place(stage, total, unit)
         else:
             last = started = time.monotonic()
+            period_s = VERBOSE_PERIOD_S if self.verbose else QUIET_PERIOD_S
 
             def line(done: float, note: str = "") -> None:
                 nonlocal last
                 now = time.monotonic()
-                if now - last >= QUIET_PERIOD_S:
+                if now - last >= period_s:
                     last = now
                     left = f", about {(now - started) * (total - done) / done:.0f} s left" if done else ""
                     self.event(stage, f"{done:.0f}/{total} {unit}{left} {note}".rstrip())

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -63,8 +64,8 @@ class PredictRequest:
         return self.output.parent / f".{self.output.name}.parts"
 
 
-def predict_command(asked: PredictRequest) -> None:
-    """Predict, and tell the counts."""
+def predict_command(asked: PredictRequest) -> dict[str, Any]:
+    """Predict, and tell the counts; returns them for scripts."""
     feedback = Feedback(quiet=asked.quiet)
     with opened_export(asked.student, asked.arm) as export:
         config = read_config(export)
@@ -81,17 +82,18 @@ def predict_command(asked: PredictRequest) -> None:
         )
         if _identity_of(asked.output) == identity:
             feedback.console.print(f"reused {asked.output}: nothing has changed", markup=False)
-            return
+            return {"output": str(asked.output), "files": len(files), "reused": True}
         if asked.dry_run:
             done = _finished_parts(asked, identity)
             told = f"{len(files):,} files, {done} of {_num_parts(asked, len(files))} parts are done"
             feedback.console.print(f"{told}; would write {asked.output} and {asked.quarantine}", markup=False)
-            return
+            return {"dry_run": True, "output": str(asked.output), "files": len(files)}
         good, bad = _predict(asked, export, config, new, [name for name, _, _ in files], identity, feedback)
     feedback.console.print(
         f"{len(files):,} files: {good:,} predicted in {asked.output}, {bad:,} refused in {asked.quarantine}",
         markup=False,
     )
+    return {"output": str(asked.output), "files": len(files), "predicted": good, "refused": bad}
 
 
 @contextmanager

@@ -21,28 +21,47 @@ from orchestrator.reporting.data import (
 )
 from orchestrator.reporting.html import write_html
 from orchestrator.reporting.markdown import render_markdown
-from orchestrator.stages import evaluate, index, leaks, report_captions, sweep, sweep_answers, train
+from orchestrator.stages import (
+    evaluate,
+    index,
+    leaks,
+    report_captions,
+    report_costs,
+    report_mistakes,
+    report_spaces,
+    sweep,
+    sweep_answers,
+    train,
+)
 from orchestrator.stages.context import Context, Counts, Plan
+from orchestrator.stages.recorded import hardware
 from orchestrator.stages.tracked_runs import environment
 from orchestrator.tracking import NOTE_TAG, artifact_root, resolve_uri, ui_command
 from orchestrator.training.run import HISTORY
 
+FORM = 2  # of what a report says: an older one is written again
 DATA, HTML, MARKDOWN = "report.json", "report.html", "report.md"
 
 
 def plan(context: Context, plans: Mapping[str, Plan]) -> Plan:
     """A report depends on everything before it; it can always be written again."""
     parents = {name: planned.identity for name, planned in plans.items()}
-    settings = {"description": context.experiment.description}
+    settings = {
+        "form": FORM,
+        "description": context.experiment.description,
+        "prices": context.execution.prices.model_dump(mode="json"),
+        "exports": report_costs.exported(context, plans),
+    }
     return Plan("report", context.folder / "report", settings, parents, is_view=True)
 
 
 def make(context: Context, plans: Mapping[str, Plan]) -> Plan:
     """Make or reuse the report; the table is printed either way."""
     planned = plan(context, plans)
+    spaces = report_spaces.make(context, plans, list(context.experiment.arms))
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
-        data = collect(context, plans)
+        data = collect(context, plans, spaces)
         write_report_data(data, folder / DATA)
         write_html(data, folder / HTML)
         text, key = render_markdown(data), context.experiment.name
@@ -76,7 +95,7 @@ def open_command(context: Context) -> str:
     return ui_command(uri, artifact_root(uri))
 
 
-def collect(context: Context, plans: Mapping[str, Plan]) -> ReportData:
+def collect(context: Context, plans: Mapping[str, Plan], spaces: Plan) -> ReportData:
     """Everything the report shows, from the artifacts."""
     data = index.load(context)
     manifests = {name: read_manifest(planned.folder) for name, planned in plans.items()}
@@ -102,7 +121,13 @@ def collect(context: Context, plans: Mapping[str, Plan]) -> ReportData:
         sweep=_sweep(context, plans),
         captions=cards,
         caption_quality=caption_quality,
-        environment=environment(),
+        spaces=report_spaces.load(spaces),
+        mistakes=report_mistakes.collect(plans, list(context.experiment.arms), data),
+        economics=report_costs.economics(context, plans),
+        exports=report_costs.exports(context, plans),
+        licences=report_costs.licences(context, plans),
+        seeds=report_costs.seeds(context.experiment.model_dump(mode="json")),
+        environment={"machine": hardware(), "engine": context.execution.engine, **environment()},
         commands=(" ".join(["orchestrator", *sys.argv[1:]]), open_command(context)),
         counts=counts,
         notes=tuple(filter(None, (context.experiment.description.strip(), *notes, _leaks(context)))),
@@ -138,6 +163,7 @@ def _arm(context: Context, plans: Mapping[str, Plan], arm: str, data: DatasetInd
         per_class=per_class,
         curves={name: tuple(points) for name, points in curves.items()},
         description=f"losses: {losses}",
+        measures=found["measures"],
         alarms=tuple(
             f"{one['name'].replace('_', ' ')}, epoch {one['epoch']}: {one['message']}" for one in found["alarms"]
         ),

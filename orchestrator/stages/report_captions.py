@@ -3,8 +3,6 @@
 Reads the artifacts of captions, embeddings and quality, and a few images. Writes nothing. Knows nothing of HTML.
 """
 
-import base64
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,11 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from orchestrator.artifacts.storage import read_json, read_table
-from orchestrator.datasets.index import DatasetIndex, decode_rgb, read_image_bytes
-from orchestrator.errors import DataError
+from orchestrator.datasets.index import DatasetIndex
 from orchestrator.evaluation.caption_summary import choose_examples, worst_classes
 from orchestrator.reporting.caption_quality import (
     FLAG_WORDS,
@@ -29,6 +25,7 @@ from orchestrator.reporting.caption_quality import (
 )
 from orchestrator.stages import caption, quality, text_thresholds
 from orchestrator.stages.context import Plan
+from orchestrator.stages.thumbnails import thumbnail
 from orchestrator.vocabulary import SPLIT_TRAIN
 
 NUM_WORST = 10
@@ -123,9 +120,9 @@ def _cards(captions: Plan, data: DatasetIndex, measured: pd.DataFrame, max_bytes
     for image_id, group, why in examples:
         own = rows[rows["image_id"] == image_id].set_index("prompt")
         image = images[image_id]
-        thumbnail = _thumbnail(image)
+        picture = thumbnail(image, THUMBNAIL_PX)
         card = CaptionCard(
-            image_data_uri=thumbnail,
+            image_data_uri=picture,
             class_name=names[image["label"]],
             split=image["split"],
             texts={row["prompt"]: _shortened(row["caption"]) for row in said if row["image_id"] == image_id},
@@ -134,7 +131,7 @@ def _cards(captions: Plan, data: DatasetIndex, measured: pd.DataFrame, max_bytes
             scores={str(prompt): float(score) for prompt, score in own["clip_score"].items() if not np.isnan(score)},
             chosen=f"{group.capitalize()}, {why}",
         )
-        size += len(thumbnail) + sum(len(text.encode()) for text in card.texts.values())
+        size += len(picture) + sum(len(text.encode()) for text in card.texts.values())
         if size > max_bytes:
             break
         cards.append(card)
@@ -149,15 +146,3 @@ def _flags(row: Any) -> tuple[str, ...]:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]} […]"
-
-
-def _thumbnail(row: Mapping[str, Any]) -> str:
-    """A small WebP as a data URI; a grey one for an image that has gone since it was captioned."""
-    try:
-        image = decode_rgb(read_image_bytes(row["path"], row["offset"], row["size"]))
-    except (DataError, OSError):
-        image = Image.new("RGB", (64, 64), "grey")
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

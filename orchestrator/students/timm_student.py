@@ -1,4 +1,4 @@
-"""Settings of a student from timm: any of its image models with a single linear classifier.
+"""Settings of a student from timm: any of its image models with one feature and a map of it.
 
 Holds the settings of one kind. Reads the checkpoint when one is given; writes nothing; the network is in
 networks/timm_student.py.
@@ -20,7 +20,8 @@ class TimmStudentSettings(ImageStudentSettings):
     """`name` as in `timm.list_models()`, for example resnet18 or vit_base_patch16_224.
 
     `pretrained` lets timm fetch its weights; `checkpoint` is a local .safetensors file of that model or of one of our
-    students, whose classifier is taken only when its shape fits. `image_size` (pixels) is for models that are built for
+    students, whose classifier is taken only when its shape fits. Models with another head than one linear classifier
+    (distilled DeiT, LeViT) get a fresh one. `image_size` (pixels) is for models that are built for
     one size (ViT); null is timm's own size, and convolutional models take any.
     """
 

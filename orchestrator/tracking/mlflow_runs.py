@@ -3,8 +3,13 @@
 Reads and writes an MLflow store through a client. A run is identified by its tag `orchestrator.run_key` together with
 `orchestrator.root`, the identity of the storage root whose commands report it: two people who run the same sheet
 against one server have two runs. Knows nothing of spools. Imports mlflow inside functions only.
+
+MLflow draws a run's number itself and takes no key of ours. So when the answer to a create is lost, the create is
+repeated, and both may come through, the first one even later than the second: the store is asked again wherever that
+can show, and of two runs with one identity the one that has something in it stays.
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +28,7 @@ MAX_PARAMS = 100  # per log_batch, the store's own limit (mlflow/utils/validatio
 MAX_KEY, MAX_PARAM_VALUE, MAX_TAG_VALUE = 250, 6000, 8000
 PAGE = 1000
 _RUN_LINK = re.compile(r"\]\(run:([^)]+)\)")
+_log = logging.getLogger(__name__)
 
 
 def kind_of(run_key: str) -> str:
@@ -65,32 +71,38 @@ class Runs:
     def __init__(self, client: "MlflowClient", experiment_id: str, root: str) -> None:
         self.client, self.experiment_id, self.root = client, experiment_id, root
         self._known: dict[str, TrackedRun] = {}
+        self._doubtful: set[str] = set()  # keys of runs with a create whose answer was lost
+
+    def forget(self) -> None:
+        """A request failed, and nobody knows whether it was carried out: from now on the store is asked again."""
+        self._known.clear()
 
     def find(self, run_key: str, time_ms: int, *, name: str = "", tags: Mapping[str, str] | None = None) -> TrackedRun:
         """The run of this key: known, found in the store, or made now (a parent that has not reported yet is made under
         its key and completed when its own start arrives)."""
         if run_key in self._known:
             return self._known[run_key]
-        oldest_first = ["attributes.start_time ASC"]
-        query = self._mine(f"tags.`{RUN_KEY_TAG}` = {_quoted(run_key)}")
-        found = self.client.search_runs([self.experiment_id], query, max_results=1, order_by=oldest_first)
-        if found:
-            entity = found[0]
-        else:
+        entity = self._stored(run_key)
+        existed = entity is not None
+        if entity is None:
             first = {"kind": kind_of(run_key), "mlflow.source.name": "orchestrator", "mlflow.source.type": "LOCAL"}
             first |= {accepted_name(key): str(value)[:MAX_TAG_VALUE] for key, value in (tags or {}).items()}
             first[RUN_KEY_TAG] = run_key
             if self.root:
                 first[ROOT_TAG] = self.root
             name = name or run_key
-            entity = self.client.create_run(self.experiment_id, start_time=time_ms, tags=first, run_name=name)
+            try:
+                entity = self.client.create_run(self.experiment_id, start_time=time_ms, tags=first, run_name=name)
+            except Exception:
+                self._doubtful.add(run_key)
+                raise
         run = TrackedRun(
             run_id=entity.info.run_id,
             name=entity.info.run_name or "",
             status=entity.info.status,
             params=dict(entity.data.params),
             tags=dict(entity.data.tags),
-            existed=bool(found),
+            existed=existed,
         )
         self._known[run_key] = run
         return run
@@ -136,6 +148,9 @@ class Runs:
 
     def end(self, event: Event) -> None:
         """Set the terminal status, the outcome in a word, and why where there is a why."""
+        if event.run_key in self._doubtful:
+            self._stored(event.run_key)
+            self._doubtful.discard(event.run_key)
         run = self.find(event.run_key, event.time_ms)
         self._end(run, event.data["status"], str(event.data.get("stop_reason") or ""), event.time_ms)
 
@@ -145,8 +160,33 @@ class Runs:
         query = self._mine(f"attributes.status = 'RUNNING' and tags.`{RUN_KEY_TAG}` LIKE {_quoted(f'{below}%')}")
         for entity in list(self._search(query)):
             key = entity.data.tags[RUN_KEY_TAG]
-            if key.startswith(below):  # in LIKE, the underscore of a name stands for any character
+            if not key.startswith(below):  # in LIKE, the underscore of a name stands for any character
+                continue
+            kept = self._stored(key)
+            if kept is not None and kept.info.run_id == entity.info.run_id:  # else a late double, removed by now
+                self._known.pop(key, None)
                 self._end(self.find(key, event.time_ms), "KILLED", str(event.data["reason"]), event.time_ms)
+
+    def _stored(self, run_key: str) -> "StoredRun | None":
+        """The one run of this key in the store; doubles that a repeated create left are removed."""
+        found = list(self._search(self._mine(f"tags.`{RUN_KEY_TAG}` = {_quoted(run_key)}")))
+        found.sort(key=lambda one: (-_size(one), one.info.start_time, one.info.run_id))
+        for double in found[1:]:
+            if not double.data.metrics:  # a create leaves none: what has some is not ours to remove
+                self._replace(double, found[0].info.run_id)
+        return found[0] if found else None
+
+    def _replace(self, double: "StoredRun", kept: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        for child in list(self._search(f"tags.`{PARENT_TAG}` = '{double.info.run_id}'")):
+            self.client.set_tag(child.info.run_id, PARENT_TAG, kept)
+        try:
+            self.client.delete_run(double.info.run_id)
+        except MlflowException as error:
+            if error.error_code != "PERMISSION_DENIED":
+                raise
+            _log.warning("tracking: may not remove run %s, an empty double of %s", double.info.run_id, kept)
 
     def _end(self, run: TrackedRun, status: str, reason: str, time_ms: int) -> None:
         outcome = {"FAILED": "failed", "KILLED": "killed"}.get(status, "stopped" if reason else "finished")
@@ -176,6 +216,10 @@ class Runs:
             token = page.token
             if not token:
                 return
+
+
+def _size(run: "StoredRun") -> int:
+    return len(run.data.metrics) + len(run.data.params) + len(run.data.tags)
 
 
 def _quoted(text: str) -> str:

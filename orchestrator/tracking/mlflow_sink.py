@@ -8,6 +8,7 @@ compared before they are written. Knows nothing of spools. Imports mlflow inside
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 MAX_METRICS = 1000  # per log_batch, the store's own limit (mlflow/utils/validation.py)
-ARTIFACT_ATTEMPTS = 5
-_REFUSED = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS"}
+ATTEMPTS = 5  # at an artifact, and at what a database refuses
+_REFUSED = {"INVALID_PARAMETER_VALUE", "INVALID_STATE", "RESOURCE_ALREADY_EXISTS"}
+# MLflow's word for any fault of its database but a lost connection: a full pool and a lost race pass, a bad value not.
+_DATABASE_FAULT = "BAD_REQUEST"
 _log = logging.getLogger(__name__)
 
 
@@ -36,7 +39,7 @@ class MlflowSink:
         self.uri, self.experiment_name, self.root = uri, experiment_name, root
         self._opened: Runs | None = None
         self._pending: dict[str, list[Metric]] = {}
-        self._artifact_failures: dict[str, int] = {}
+        self._failures: Counter[str] = Counter()  # by artifact, by run key
 
     def send(self, events: Sequence[Event]) -> None:
         """Deliver events in order; when this returns, the store has accepted them."""
@@ -46,6 +49,10 @@ class MlflowSink:
             for event in events:
                 self._deliver(event)
             self._flush(list(self._pending))
+            self._failures.clear()
+        except Exception:
+            self.runs.forget()
+            raise
         finally:
             self._pending.clear()
 
@@ -86,7 +93,11 @@ class MlflowSink:
             self._drop_if_refused(error, event.run_key)
 
     def _drop_if_refused(self, error: Any, run_key: str) -> None:
-        if error.error_code not in _REFUSED:
+        if error.error_code == _DATABASE_FAULT:
+            self._failures[run_key] += 1
+            if self._failures[run_key] < ATTEMPTS:
+                raise error
+        elif error.error_code not in _REFUSED:
             raise error
         _log.warning("tracking: MLflow refused an event of %s: %s", run_key, " ".join(str(error).split())[:200])
 
@@ -145,11 +156,10 @@ class MlflowSink:
                 self.runs.client.log_artifact(run.run_id, str(source), folder or None)
         except (OSError, MlflowException):
             self.runs.client.get_run(run.run_id)  # raises when it is the store that does not answer: then keep trying
-            failures = self._artifact_failures.get(str(source), 0) + 1
-            self._artifact_failures[str(source)] = failures
-            if failures < ARTIFACT_ATTEMPTS:
+            self._failures[str(source)] += 1
+            if self._failures[str(source)] < ATTEMPTS:
                 raise
-            _log.warning("tracking: gave up sending the artifact %s after %d attempts", source, failures)
+            _log.warning("tracking: gave up sending the artifact %s after %d attempts", source, ATTEMPTS)
 
     def _dataset(self, event: Event) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag

@@ -21,7 +21,7 @@ _QUIET_DEFAULTS = {
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the shipper has its own patience; MLflow's would block for minutes
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",  # a busy server is slow, and what was given up is carried out all the same
 }
 
 

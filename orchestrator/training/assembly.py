@@ -25,6 +25,7 @@ from orchestrator.training.live_texts import attach, learnt_class_text
 from orchestrator.training.loaders import start_fork_server
 from orchestrator.training.loop import Trainer
 from orchestrator.training.model import DistillationModel, check_inputs
+from orchestrator.training.moments import Moments
 from orchestrator.training.order import Place
 from orchestrator.training.parallel import check_workers, device_of_worker, join, prepare
 from orchestrator.training.parameters import freeze
@@ -53,6 +54,7 @@ class Assembled:
         teacher: all of the teacher's rows, of which the trainer has what is read.
         reads: what losses and student read of a batch, by vocabulary name.
         supplied: what a batch holds for them.
+        moments: on the way to the first step.
     """
 
     job: "TrainingJob"
@@ -63,6 +65,7 @@ class Assembled:
     teacher: TeacherData
     reads: frozenset[str]
     supplied: frozenset[str]
+    moments: Moments
 
     def save_student(self, name: str) -> None:
         """Write the student as it is now into the run's folder."""
@@ -79,6 +82,7 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     Raises:
         ConfigError: losses, student and data do not fit one another.
     """
+    moments = Moments()
     check_workers(job.training, [distributed.world_size()])
     torch.set_num_threads(job.training.num_threads)
     start_fork_server(job.loading)
@@ -91,6 +95,7 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     counts = np.bincount(images.labels, minlength=job.num_classes)
     teacher = warm.teacher(Path(job.embeddings), job.text_sources, hot_copies, job.num_classes)
     dims = teacher.dims  # of all that there is, whatever part of it the losses read
+    moments.reached("data")
     num_domains = 0 if teacher.domain_vectors is None else teacher.domain_vectors.shape[1]
     model = build_model(
         job, tuple(int(n) for n in counts), dims, num_images=len(images.labels), num_domains=num_domains
@@ -110,6 +115,7 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
         model, job.training, images, read_of(job, teacher, reads), device=device,
         parallel=join(model, device) if parallel else None, image_size=job.image_size,
         num_classes=job.num_classes, num_seen_classes=job.num_seen_classes, loading=job.loading,
+        moments=moments,
     )  # fmt: skip
     supplied = frozenset(trainer.make_batch(np.arange(min(2, len(images.labels))), Place(0, 0)))
     check_inputs(model, supplied, with_views=bool(job.training.more_views))
@@ -120,7 +126,8 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     watched = watched_coherence(trainer.student, supply, of_select, job.watch.coherence_images)
     costs = Costs(trainer.student, job.image_size, job.costs)
     judge = Judge(trainer.student, supply, select.labels, counts, class_text, watched, costs)
-    return Assembled(job, trainer, judge, dims, learnt, teacher, reads, supplied)
+    moments.reached("student")
+    return Assembled(job, trainer, judge, dims, learnt, teacher, reads, supplied, moments)
 
 
 def _reads(model: DistillationModel) -> frozenset[str]:

@@ -14,6 +14,7 @@ from orchestrator.tracking.tracker import NullTracker
 from orchestrator.training.assembly import Assembled
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.loop import Progress
+from orchestrator.training.moments import FIRST_STEP_S
 from orchestrator.training.notice import Notice, undisturbed
 from orchestrator.training.saving import History, Saving
 from orchestrator.training.settings import TrainingSettings
@@ -21,6 +22,7 @@ from orchestrator.training.student_file import STUDENT, is_student, student_name
 from orchestrator.training.watch import Alarms
 
 HISTORY, RESULT, PROGRESS = "history.json", "result.json", "progress.json"
+MOMENTS = "first_step.json"  # of the process that trained last
 
 
 class Course:
@@ -94,6 +96,8 @@ class Course:
         if self._leads:
             told = {"num_epochs": settings.epochs, **metrics, **self._alarms.number()}
             write_json(self._folder / PROGRESS, {"epoch": epoch, **told})
+            if FIRST_STEP_S in metrics:
+                write_json(self._folder / MOMENTS, self._made.moments.at)
         return Progress(epoch, settings.epochs, progress.step, metrics)
 
     def finish(self) -> None:

@@ -29,6 +29,7 @@ from orchestrator.training.loaders import batches_of
 from orchestrator.training.memory import is_out_of_memory, num_images_that_fit, out_of_memory
 from orchestrator.training.mixing import check_mixing
 from orchestrator.training.model import DistillationModel
+from orchestrator.training.moments import FIRST_STEP, Moments
 from orchestrator.training.optimizer import build_optimizer, set_rates
 from orchestrator.training.precision import AUTOCAST_DTYPE, Stepper
 from orchestrator.training.settings import TrainingSettings
@@ -41,8 +42,7 @@ class Progress:
     Attributes:
         epoch: finished epochs, 1-based.
         step: finished optimiser steps.
-        metrics: means over the epoch of each loss part, plus speed (seconds of the epoch, images/s) and
-            the share of time spent on data.
+        metrics: means over the epoch of each loss part, plus speed and the share of time spent on data.
     """
 
     epoch: int
@@ -64,6 +64,7 @@ class Trainer:
         num_seen_classes: labels from here on are those of unseen classes, the support of few-shot training.
         parallel: the DDP wrapper around `model`, or None in one process.
         loading: how many processes make batches ahead of the steps.
+        moments: the clock of the way to the first step; None: it begins now.
     """
 
     def __init__(
@@ -79,8 +80,9 @@ class Trainer:
         num_seen_classes: int | None = None,
         parallel: DistributedDataParallel | None = None,
         loading: InputSettings | None = None,
+        moments: Moments | None = None,
     ) -> None:
-        self.model, self.settings, self.images = model, settings, images
+        self.model, self.settings, self.images, self._moments = model, settings, images, moments or Moments()
         self.device, self._parallel, self._forward = device, parallel, parallel or model
         self.loading = loading or InputSettings()
         num_classes = num_classes or int(images.labels.max()) + 1
@@ -97,10 +99,9 @@ class Trainer:
         )  # fmt: skip
         self.batches_per_epoch = self.order.batches_per_epoch
         self.num_steps = self.batches_per_epoch * settings.epochs
-        self.step_index = 0
         self._sums: dict[str, Tensor] = {}  # of the parts of the loss over the epoch that is under way
         self._counted: Counter[str] = Counter()
-        self._num_seen = 0  # micro-batches since the optimiser's last step
+        self.step_index, self._num_seen = 0, 0  # the latter: micro-batches since the optimiser's last step
         constants = {} if teacher is None else teacher.constants(int(images.labels.max()) + 1)
         self._constants = {name: tensor.to(device) for name, tensor in constants.items()}
         check_mixing(model, settings, live=teacher is not None and teacher.live is not None and not teacher.hybrid)
@@ -110,8 +111,8 @@ class Trainer:
         return self._on_device(self.batch_maker(rows, place))
 
     def _on_device(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        complete = self.batch_maker.complete(batch)
-        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in complete.items()}
+        complete = self.batch_maker.complete(batch).items()
+        moved = {name: tensor.to(self.device, non_blocking=True) for name, tensor in complete}
         return {**moved, **self._constants}
 
     def step(self, batch: dict[str, Tensor], rows: order.Indices) -> dict[str, Tensor]:
@@ -141,9 +142,8 @@ class Trainer:
 
     def _attempt(self, batch: dict[str, Tensor], num_images: int) -> None:
         """A step on the first images of a batch, for what it takes of memory; the training ends with it."""
-        first = {name: of if name in self._constants else of[:num_images] for name, of in batch.items()}
         self.stepper.begin()
-        total, _ = self._forward(first)
+        total, _ = self._forward({k: of if k in self._constants else of[:num_images] for k, of in batch.items()})
         self.stepper.backward(total)
         self.optimizer.step()
 
@@ -180,8 +180,7 @@ class Trainer:
     def _finish_step(self) -> dict[str, Tensor]:
         told = self.stepper.step()
         self.model.after_step()
-        self.step_index += 1
-        self._num_seen = 0
+        self.step_index, self._num_seen = self.step_index + 1, 0
         if self.average is not None:
             self.average.update(self.model.student, self.step_index)
         return told
@@ -234,20 +233,21 @@ class Trainer:
             _, rows, batch = next(made)
             batch = self._on_device(batch)
             waited += time.perf_counter() - before
+            self._moments.reached("first_batch")
             for name, value in self.step(batch, rows).items():
                 self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
                 self._counted[name] += 1
             num_images += len(rows)
             if self._num_seen == 0:
+                self._moments.reached(FIRST_STEP)
                 after_step()
             yield
         seconds = time.perf_counter() - started
         metrics = {f"train/{name}": float(value) / self._counted[name] for name, value in self._sums.items()}
         self._sums, self._counted = {}, Counter()
-        metrics["speed/epoch_s"] = seconds
-        metrics["speed/images_per_s"] = num_images * distributed.world_size() / seconds
-        metrics["speed/data_wait_fraction"] = waited / seconds
-        return Progress(epoch + 1, self.settings.epochs, self.step_index, metrics)
+        per_s = num_images * distributed.world_size() / seconds
+        speed = {"speed/epoch_s": seconds, "speed/images_per_s": per_s, "speed/data_wait_fraction": waited / seconds}
+        return Progress(epoch + 1, self.settings.epochs, self.step_index, metrics | speed | self._moments.told_once())
 
     def state(self) -> dict[str, Any]:
         """Everything a resume needs; views and order are functions of the step, so no other random state matters."""

@@ -21,6 +21,7 @@ from orchestrator.artifacts.storage import read_json
 from orchestrator.exporting.use_student import Student
 from orchestrator.stages import line
 from orchestrator.stages.context import Context
+from orchestrator.stages.evaluate_export import evaluate_export
 from orchestrator.tracking.mlflow_store import open_client
 from tests.smoke_line import PROJECT, make_smoke_line
 
@@ -89,6 +90,16 @@ def test_the_baselines_card_names_no_teacher_and_a_changed_sheet_is_refused(fini
     assert refused.returncode == 2
     assert "is not the one that this sheet describes" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_an_exported_student_has_the_accuracies_of_its_run(registered: tuple[Path, str], finished: Context) -> None:
+    done = run(str(BIN / "orchestrator"), "evaluate", str(registered[0]), "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "equal to the run's own evaluation of distilled" in done.stdout
+    evaluation = read_json(finished.folder / "evaluations" / "distilled" / "evaluation.json")
+    found = evaluate_export(registered[0])
+    assert found.metrics == pytest.approx(evaluation["metrics"], rel=0, abs=0, nan_ok=True)
+    assert found.num_images == evaluation["images"]
 
 
 def test_the_same_export_is_reused_and_registered_once(registered: tuple[Path, str], finished: Context) -> None:

@@ -113,7 +113,7 @@ def test_a_second_run_reuses_everything_and_no_model_sees_a_row(finished: tuple[
     assert ended.returncode == 0, ended.stderr
     made = [line for line in ended.stdout.splitlines() if " made " in line]
     assert made == []
-    assert sum(" reused " in line for line in ended.stdout.splitlines()) == len(written) == 11
+    assert sum(" reused " in line for line in ended.stdout.splitlines()) == len(written) == 12
     assert smoke.model_rows() == before
     assert smoke.numbers() == numbers
     assert {path: path.stat().st_mtime_ns for path in smoke.folder.rglob("manifest.json")} == written
@@ -173,7 +173,7 @@ def test_verify_passes_finds_a_damaged_file_and_a_repair_lets_the_same_command_h
     assert sound.returncode == 0, sound.stdout
     told = json.loads(sound.stdout)
     assert told["problems"] == []
-    assert (told["counts"]["artifacts"], told["counts"]["stores"]) == (11, 3)
+    assert (told["counts"]["artifacts"], told["counts"]["stores"]) == (12, 3)
 
     student = copy.folder / "arms" / "distilled" / "student.safetensors"
     data = bytearray(student.read_bytes())

@@ -1,5 +1,6 @@
 """The command line as a user meets it, in processes of its own: help, listings, exit codes, no traceback."""
 
+import errno
 import json
 import re
 import subprocess
@@ -7,12 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from orchestrator.artifacts.storage import read_table
 from orchestrator.cli import app
 from orchestrator.cli_errors import told_plainly
 from orchestrator.cli_help import OTHER, help_of
-from orchestrator.errors import ConfigError
+from orchestrator.cli_options import last_line
+from orchestrator.errors import ConfigError, Stopped
 from tests.smoke_line import PROJECT
 
 RUNNER = CliRunner()
@@ -65,11 +69,59 @@ def test_an_error_ends_with_2_and_its_lines_and_with_debug_as_it_is() -> None:
     assert isinstance(ended.exception, ConfigError)
 
 
+SHEETS = ["jobs/experiments/smoke.yaml", "--execution", "jobs/executions/in_process.yaml"]
+
+
+def test_a_stage_ends_with_a_line_of_json_that_says_what_was_made_or_what_went_wrong(tmp_path: Path) -> None:
+    index = ["index", *SHEETS, "--set", f"storage_root={tmp_path}", "--set", "tracking.kind=none", "--json"]
+    ended = RUNNER.invoke(app, index)
+    told = json.loads(ended.stdout.splitlines()[-1])
+    assert (told["command"], told["status"], told["exit_code"], ended.exit_code) == ("index", "SUCCEEDED", 0, 0)
+    assert read_table(Path(told["artifacts"]["index"]) / "images.parquet").num_rows > 100
+
+    told = json.loads(RUNNER.invoke(app, ["run", *SHEETS, "--dry-run", "--json"]).stdout.splitlines()[-1])
+    assert told["dry_run"]
+    assert {"stage": "report", "folder": "smoke/report", "would": "make or reuse"} in told["stages"]
+
+    for wrong, code, error in (
+        (["train", *SHEETS, "--rebuild", "trian", "--json"], 2, "--rebuild trian"),
+        (["train", *SHEETS, "training.epochs=-1", "--json"], 2, "training.epochs"),
+        (["train", *SHEETS, "--quiet", "--verbose", "--json"], 2, "--quiet and --verbose"),
+        (["export", str(tmp_path / "none"), "--json"], 2, "does not exist"),
+        (["predict", str(tmp_path / "none"), str(tmp_path), "--json"], 2, "does not exist"),
+    ):
+        ended = RUNNER.invoke(app, wrong)
+        told = json.loads(ended.stdout.splitlines()[-1])
+        assert (told["command"], told["status"], told["exit_code"], ended.exit_code) == (wrong[0], "FAILED", code, code)
+        assert error in told["error"]
+        assert f"error: {told['error']}" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("problem", "status", "code"),
+    [(KeyboardInterrupt(), "STOPPED", 130), (Stopped(7), "STOPPED", 75), (ZeroDivisionError("0"), "FAILED", 1)],
+)
+def test_the_last_line_tells_stops_and_what_nobody_foresaw(
+    problem: BaseException, status: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises((typer.Exit, ZeroDivisionError)), last_line("train", True), told_plainly(debug=False):
+        raise problem
+    told = json.loads(capsys.readouterr().out)
+    assert (told["status"], told["exit_code"]) == (status, code)
+
+
+def test_verbose_tells_why_something_is_made_or_reused_and_of_what(tmp_path: Path) -> None:
+    index = ["index", *SHEETS, "--set", f"storage_root={tmp_path}", "--set", "tracking.kind=none"]
+    plain = RUNNER.invoke(app, index).stdout
+    assert "fingerprint" not in plain
+    reused = RUNNER.invoke(app, [*index, "--verbose"]).stdout
+    assert re.search(r"^\d\d:\d\d:\d\d index     fingerprint [0-9a-f]{12}", reused, re.MULTILINE)
+    assert "reused smoke/index" in reused
+    again = RUNNER.invoke(app, [*index, "--verbose", "dataset.num_report_per_class=7"]).stdout
+    assert re.search("to be made: it was made with other settings: .*num_report_per_class", again)
+
+
 def test_a_full_disk_and_ctrl_c_are_told_in_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    import errno
-
-    import typer
-
     for error, code, told in (
         (OSError(errno.ENOSPC, "No space left on device", "runs/demo/x"), 2, "make room"),
         (KeyboardInterrupt(), 130, "the same command continues"),

@@ -54,6 +54,9 @@ class Student(nn.Module):
         """
         return class_text if class_text.shape[1] == self.embedding_dim else None
 
+    def check_pass(self, image_size: int) -> None:
+        """Refuse images of a side that the backbone cannot look at, where it looks at images."""
+
     def start_from_class_texts(self, class_text: Tensor) -> None:
         """Begin the classifier at the class texts' embeddings [C, D]; called once, before training, when asked for."""
         raise ConfigError("this student has no classifier that could start from class texts")
@@ -83,6 +86,31 @@ class ImageStudent(Student):
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(pooled feature [N, d], map [N, c, h, w]) of images."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def check_pass(self, image_size: int) -> None:
+        """Try one pass, which costs nothing where the weights have no memory (torch's device `meta`).
+
+        Raises:
+            ConfigError: it cannot look at images of this side, or does not make the feature and map of its sizes.
+        """
+        images = torch.empty(2, 3, image_size, image_size, device=next(self.parameters()).device)
+        was_training = self.training
+        try:
+            feature, positions = self.eval().features(images)
+        except Exception as error:  # each of timm's models fails in its own way
+            told = f"fails at images of {image_size} pixels: {type(error).__name__}: {error}"
+        else:
+            told = f"makes a feature {tuple(feature.shape[1:])} and a map {tuple(positions.shape[1:])}"
+            if feature.shape[1:] == (self.feature_dim,) and positions.ndim == 4 and positions.shape[1] == self.map_dim:
+                return
+        finally:
+            self.train(was_training)
+        raise ConfigError(
+            f"the student's backbone {told}",
+            expected=f"a feature of {self.feature_dim} numbers and a map of {self.map_dim} channels",
+            remedy="choose another student.name, or set student.image_size to image_size where the model has one size",
+        )
 
     def add_heads(
         self,

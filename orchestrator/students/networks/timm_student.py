@@ -5,6 +5,8 @@ nothing of losses.
 """
 
 import difflib
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.students.context import StudentContext
     from orchestrator.students.timm_student import TimmStudentSettings
 
+CLASSIFIER = "classifier"
 _PREFIX = "backbone."  # of the names in a student that we wrote ourselves
 
 
@@ -39,8 +42,8 @@ def on_grid(backbone: Any, raw: Tensor) -> Tensor:
     if raw.ndim == 4:
         return raw.permute(0, 3, 1, 2) if getattr(backbone, "output_fmt", "NCHW") == "NHWC" else raw
     tokens = raw[:, getattr(backbone, "num_prefix_tokens", 0) :]
-    rows, columns = backbone.patch_embed.grid_size
-    return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+    side = math.isqrt(tokens.shape[1])  # images are square
+    return tokens.transpose(1, 2).unflatten(2, (side, side))
 
 
 def build_timm_student(
@@ -48,19 +51,21 @@ def build_timm_student(
 ) -> TimmStudent:
     """The student with fresh weights, timm's pretrained ones, or those of a checkpoint.
 
+    A model with one linear classifier keeps it; one with another head (several classifiers, a norm before the linear
+    map) gets a linear classifier on the feature that the head reads.
+
     Raises:
-        ConfigError: an unknown name, an option the model lacks, or a model without a single linear classifier.
+        ConfigError: an unknown name, or an option the model lacks.
         ArtifactError: a checkpoint that does not fit.
     """
     backbone: Any = create_backbone(settings, context.num_classes)
-    classifier = backbone.get_classifier()
-    if not isinstance(classifier, nn.Linear):
-        raise ConfigError(
-            f"student {settings.name} has no single linear classifier ({type(classifier).__name__})",
-            remedy="choose another student.name",
-        )
-    names = {id(module): name for name, module in backbone.named_modules()}
-    native = names[id(classifier)]
+    own = backbone.get_classifier()
+    heads = own if isinstance(own, tuple) else (own,)
+    native = {name: "" for name, module in backbone.named_modules() if any(module is head for head in heads)}
+    if isinstance(own, nn.Linear):
+        native, classifier = dict.fromkeys(native, CLASSIFIER), own
+    else:
+        classifier = nn.Linear(backbone.head_hidden_size, context.num_classes)
     backbone.reset_classifier(0, **({} if settings.global_pool is None else {"global_pool": settings.global_pool}))
     student = TimmStudent(backbone, feature_dim=classifier.in_features, map_dim=backbone.num_features)
     student.add_heads(settings, context, adaptor, classifier)
@@ -94,11 +99,12 @@ def create_backbone(settings: "TimmStudentSettings", num_classes: int) -> nn.Mod
         ) from error
 
 
-def load_checkpoint(student: ImageStudent, native: str, path: str) -> None:
+def load_checkpoint(student: ImageStudent, native: Mapping[str, str], path: str) -> None:
     """Load the backbone of a .safetensors file, and of its heads those that are the student's in name and shape.
 
     Args:
-        native: timm's own name of the model's classifier, for files in timm's format.
+        native: for files in timm's format: timm's names of the model's classifiers, each with the student's name for
+            it, or "" where the student has none like it.
 
     Raises:
         ArtifactError: the file is missing, or names or shapes of the backbone are not those of the model.
@@ -108,8 +114,7 @@ def load_checkpoint(student: ImageStudent, native: str, path: str) -> None:
     tensors = load_file(path)
     if not any(name.startswith(_PREFIX) for name in tensors):  # timm's own format
         tensors = {
-            name.replace(native, "classifier", 1) if name.startswith(f"{native}.") else _PREFIX + name: tensor
-            for name, tensor in tensors.items()
+            renamed: tensor for name, tensor in tensors.items() if (renamed := _own_name(name, native)) is not None
         }
     own = student.state_dict()
     of_heads = {name for name in {*own, *tensors} if not name.startswith(_PREFIX)}
@@ -129,3 +134,11 @@ def load_checkpoint(student: ImageStudent, native: str, path: str) -> None:
             expected="the weights of the model that student.name names",
         )
     student.load_state_dict(tensors, strict=False)
+
+
+def _own_name(name: str, native: Mapping[str, str]) -> str | None:
+    """The student's name of a tensor of timm's; None: of a classifier that the student does not have."""
+    for theirs, ours in native.items():
+        if name.startswith(f"{theirs}."):
+            return f"{ours}{name.removeprefix(theirs)}" if ours else None
+    return _PREFIX + name

@@ -119,6 +119,8 @@ def test_mixing_makes_mixed_targets_and_refuses_losses_of_whole_images(smoke: Ex
         ({"student": {"kind": "timm", "name": "resnet18x"}}, "such as resnet18"),
         ({"student.classifier": {"kind": "linear", "reads": "adaptor"}}, "text_sources for the adaptor"),
         ({"student.classifier": {"kind": "linear", "start": "class_texts"}, **VISION_ONLY}, "encodes texts too"),
+        ({"student": {"kind": "timm", "name": "vit_tiny_patch16_224"}}, "fails at images of 32 pixels"),
+        ({"student": {"kind": "timm", "name": "coat_tiny", "image_size": 32}}, "choose another student.name"),
         ({"training.freeze": ["student.nothing.*"]}, "student.nothing.*"),
         ({"training.optimizer.learning_rate_scales": {"nobody.*": 10}}, "learning_rate_scales: 'nobody.*'"),
         ({"training.optimizer.layer_decay": 0.75}, "layer"),

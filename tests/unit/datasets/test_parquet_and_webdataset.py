@@ -4,12 +4,14 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
-from orchestrator.datasets import ParquetSettings, WebDatasetSettings
+from orchestrator.datasets import ListFileSettings, ParquetSettings, WebDatasetSettings
 from orchestrator.datasets.index import read_image_bytes
 from orchestrator.datasets.parquet_cells import cell_path
 from orchestrator.errors import DataError
@@ -119,3 +121,14 @@ def test_a_shard_in_two_splits_is_refused(tmp_path: Path) -> None:
     shard(tmp_path / "a.tar", {"one.jpg": encoded(1), "one.cls": b"0"})
     with pytest.raises(DataError, match=r"a\.tar is in the train split and in the report split"):
         WebDatasetSettings(root=str(tmp_path), shards={"train": "a.tar", "report": "*.tar"}).index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named_by"), [(ParquetSettings, "files"), (WebDatasetSettings, "shards"), (ListFileSettings, "lists")]
+)
+def test_both_contradictions_of_splits_are_told_at_once(settings: Any, named_by: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        settings.model_validate({"root": "x", named_by: {"select": "a"}, "select_fraction": 0.1})
+    assert f"{named_by} must name the files of the train split; give either {named_by} of the select" in str(
+        error.value
+    )

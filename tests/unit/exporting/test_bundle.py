@@ -48,6 +48,8 @@ BACKBONES: dict[str, tuple[dict[str, Any], int]] = {
     "vit": ({"name": "test_vit", "image_size": 32}, 32),
     "vit with mean pooling": ({"name": "test_vit", "image_size": 32, "global_pool": "avg", "drop_path": 0.1}, 32),
     "max pooling": ({"name": "test_byobnet", "global_pool": "max"}, 32),
+    "two classifiers": ({"name": "deit_tiny_distilled_patch16_224", "image_size": 32}, 32),
+    "norm before the classifier": ({"name": "levit_128s", "image_size": 64}, 64),
 }
 OUTPUT = {"linear": "logits", "embedding": "cosines", "embedding without class texts": "embedding"}
 

@@ -105,9 +105,31 @@ def test_an_image_size_for_a_model_of_any_size_is_refused() -> None:
         build(TimmStudentSettings(name="resnet18", image_size=64))
 
 
-def test_a_model_with_two_classifiers_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no single linear classifier"):
-        build(TimmStudentSettings(name="deit_tiny_distilled_patch16_224"))
+@pytest.mark.parametrize(
+    ("name", "side", "heads"),
+    [
+        ("deit_tiny_distilled_patch16_224", 32, {"head", "head_dist"}),  # two classifiers, of a token each
+        ("levit_128s", 64, {"head", "head_dist"}),  # each with a norm before the linear map
+        ("xcit_nano_12_p16_224", 32, {"head"}),  # a grid of patches that the model does not tell
+    ],
+)
+def test_a_model_with_another_head_or_grid_is_a_student_and_takes_timms_backbone(
+    name: str, side: int, heads: set[str], tmp_path: Path
+) -> None:
+    whole = timm.create_model(name, num_classes=7, img_size=side).eval()
+    assert heads <= {module for module, _ in whole.named_children()}
+    save_file(whole.state_dict(), tmp_path / "a.safetensors")
+    settings = TimmStudentSettings(name=name, image_size=side, checkpoint=str(tmp_path / "a.safetensors"))
+    student = build(settings).eval()
+    student.check_pass(side)
+    shown = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(1))
+    made = student(shown)
+    assert made[v.STUDENT_LOGITS].shape == (3, 7)
+    assert made[v.STUDENT_MAP].shape[2] == made[v.STUDENT_MAP].shape[3]
+    feature = whole.forward_head(whole.forward_features(shown), pre_logits=True)
+    torch.testing.assert_close(made[v.STUDENT_FEATURE], feature)
+    if len(heads) == 1:
+        torch.testing.assert_close(made[v.STUDENT_LOGITS], whole(shown))
 
 
 def test_a_checkpoint_of_our_own_or_of_timm_is_loaded_exactly(tmp_path: Path) -> None:

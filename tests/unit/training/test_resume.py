@@ -210,6 +210,18 @@ def test_a_process_killed_in_mid_training_and_resumed_equals_an_undisturbed_one(
     assert_same(straight, killed)
 
 
+def test_each_process_tells_once_how_long_its_first_step_took(smoke_line: SmokeLine, tmp_path: Path) -> None:
+    job = smoke_line.job(tmp_path / "told")
+    run(job, stop_after=1)
+    run(job)
+    history = read_json(Path(job.folder) / HISTORY)
+    assert [row["epoch"] for row in history if "speed/first_step_s" in row] == [1, 2]
+    at = read_json(Path(job.folder) / "first_step.json")
+    order = ["begun", "data", "student", "first_batch", "first_step"]
+    assert sorted(order, key=lambda name: at[name]) == order
+    assert history[1]["speed/first_step_s"] == at["first_step"] - at["begun"]
+
+
 def test_a_folder_with_checkpoints_of_other_settings_is_refused(smoke_line: SmokeLine, tmp_path: Path) -> None:
     run(smoke_line.job(tmp_path / "job"), stop_after=1)
     with pytest.raises(ArtifactError, match="other settings"):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from orchestrator import vocabulary as v
 from orchestrator.students.adaptor import AdaptorSettings
 from orchestrator.students.networks.student import IMAGE, ImageStudent
-from orchestrator.students.networks.timm_student import load_checkpoint
+from orchestrator.students.networks.timm_student import CLASSIFIER, load_checkpoint
 from orchestrator.students.networks.two_tower.student import TextSide, bottleneck
 
 if TYPE_CHECKING:
@@ -78,5 +78,5 @@ def build_image_tower(
             student.text_side = TextSide(context.text_dim, projection, all_texts=settings.texts == "all")
             student.reads = (IMAGE, v.TEXT)
     if settings.checkpoint is not None:
-        load_checkpoint(student, native, settings.checkpoint)
+        load_checkpoint(student, {native: CLASSIFIER}, settings.checkpoint)
     return student

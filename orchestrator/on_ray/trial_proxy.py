@@ -83,9 +83,8 @@ class TrialProxy(ray.tune.Trainable):
     def _take(self, config: Mapping[str, Any]) -> None:
         number = number_of(self.trial_name)  # in a population its config becomes a copy of another one's
         self._values, self._ended = dict(config[VALUES]), read_ended(self._sweep, number)
-        self._stand(TrialTurn(number, self._values), 0)
-        if not self._hears:
-            self._epoch = self._journal.epoch
+        turn = TrialTurn(number, self._values)
+        self._stand(turn, 0 if self._hears else Journal(turn.folder(self._sweep)).epoch)
 
     def _stand(self, turn: TrialTurn, epoch: int) -> None:
         """Be a trial in one of its generations, after an epoch."""

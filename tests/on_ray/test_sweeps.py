@@ -19,7 +19,6 @@ from orchestrator.errors import ConfigError
 from orchestrator.on_ray.executor import RayExecutor
 from orchestrator.on_ray.trial_journal import Journal, TrialTurn, kept_state, read_history, read_lineage, read_turn
 from orchestrator.search.space import SearchSpace
-from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import TrialResult
 from orchestrator.tracking import TrackingSettings
 from orchestrator.training.input_settings import InputSettings
@@ -112,11 +111,13 @@ def test_asha_stops_trials_by_a_word_and_nothing_is_left_of_them(
 def test_the_median_rule_stops_the_hopeless_and_hyperband_pauses_and_ends_every_trial(
     executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
 ) -> None:
-    points, trials = [{RATE: rate} for rate in (1e-3, 1e-12, 3e-3, 1e-11)], TrialSettings(trials_per_worker=4)
+    points = [{RATE: rate} for rate in (1e-3, 1e-12, 3e-3, 1e-11)]
     space = space_of(points, epochs=4, scheduler={"kind": "median", "grace_epochs": 1, "min_trials": 1})
-    results = executor.sweep(job_of(smoke_line, tmp_path / "median", space), trials, nothing, nothing)
-    assert "stopped" in {results[1].status, results[3].status}
-    assert (results[2].status, results[2].epochs) == ("finished", 4)
+    one_by_one = TrialSettings(num_workers=1)  # side by side the order of their reports decides, too
+    results = executor.sweep(job_of(smoke_line, tmp_path / "median", space), one_by_one, nothing, nothing)
+    assert [(one.status, one.epochs) for one in results] == [
+        ("finished", 4), ("stopped", 1), ("finished", 4), ("stopped", 1)
+    ]  # fmt: skip
     points = [{RATE: rate} for rate in (1e-3, 1e-12, 3e-3, 1e-11, 2e-3, 1e-10, 1e-3, 1e-9)]  # fills two brackets
     space = space_of(points, epochs=4, scheduler={"kind": "hyperband", "reduction_factor": 2})
     many = TrialSettings(trials_per_worker=8)
@@ -188,24 +189,25 @@ def killed_driver_of(
     assert eventually(lambda: what_is_left() == []), what_is_left()
 
 
-def test_after_a_kill_of_the_driver_the_same_command_repeats_nothing_and_loses_nothing(
+def test_after_a_kill_of_the_driver_asha_decides_as_without_it_and_no_trial_that_ended_is_repeated(
     executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
 ) -> None:
-    space = space_of([{RATE: rate} for rate in (1e-3, 2e-3, 3e-3)], epochs=25)
-    alone = in_process(smoke_line, tmp_path / "alone", space)
-    folder, third = tmp_path / "ray", TrialTurn(2, {})
-    killed_driver_of(smoke_line, folder, space, 2, lambda: len(read_history(folder, third)) >= 2)
-    ended = SweepFolder(folder).ended()
-    assert ended
-    assert 2 not in ended
+    asha = {"kind": "asha", "grace_epochs": 2, "reduction_factor": 2}
+    space = space_of([{RATE: rate} for rate in (2e-3, 1e-12, 3e-3, 1e-11)], epochs=12, scheduler=asha)
+    one_by_one = TrialSettings(num_workers=1)  # side by side the order of their reports decides, too
+    undisturbed = executor.sweep(job_of(smoke_line, tmp_path / "undisturbed", space), one_by_one, nothing, nothing)
+    assert {one.status for one in undisturbed} == {"finished", "stopped"}
+    folder, third = tmp_path / "killed", TrialTurn(2, {})
+    killed_driver_of(smoke_line, folder, space, 1, lambda: len(read_history(folder, third)) >= 2)
+    ended = {path.name: path.read_bytes() for path in (folder / "ended").iterdir()}
     told_before = read_history(folder, third)
-    before = {number: (folder / "trials" / f"{number:04d}" / STUDENT).stat().st_mtime_ns for number in ended}
-    job, told = job_of(smoke_line, folder, space), list[TrialResult]()
-    results = executor.sweep(job, TrialSettings(num_workers=1, trials_per_worker=2), told.append, nothing)
-    assert outcome(results) == outcome(alone)
-    assert not {one.number for one in told} & set(ended)
-    assert {number: (folder / "trials" / f"{number:04d}" / STUDENT).stat().st_mtime_ns for number in ended} == before
-    assert min(one.epochs for one in told if one.number == 2) > 1
+    assert sorted(ended)[:2] == ["0000.json", "0001.json"]
+    assert "0003.json" not in ended
+    told: list[TrialResult] = []
+    results = executor.sweep(job_of(smoke_line, folder, space), one_by_one, told.append, nothing)
+    assert outcome(results) == outcome(undisturbed)
+    assert {name: (folder / "ended" / name).read_bytes() for name in ended} == ended
+    assert not {f"{one.number:04d}.json" for one in told} & set(ended)
     assert read_history(folder, third)[: len(told_before)] == told_before
 
 

@@ -1,7 +1,7 @@
 # Every command of the project. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint audit test teachers teachers-extra evidence reproduce tiny-imagenet photos bench docs parity chaos chaos-captioning chaos-training chaos-sweep mlflow-server clean
+.PHONY: help setup demo lint audit test teachers teachers-extra evidence reproduce tiny-imagenet photos bench docs parity chaos chaos-captioning chaos-training chaos-sweep cluster-test mlflow-server clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -104,6 +104,10 @@ mlflow-server: setup ## an MLflow server with PostgreSQL, artifacts and password
 chaos-sweep: KILLS = 20
 chaos-sweep: setup ## a sweep under 20 (KILLS) random kills of its driver; resumes round by round
 	$(BIN)/python -m benchmarks.chaos_sweep --kills "$(KILLS)"
+
+cluster-test: setup ## nodes lost in mid-run: on three raylets; on three hosts of namespaces under ray up (as root); resumes
+	$(BIN)/python -m tests.cluster.raylets
+	$(BIN)/python -m tests.cluster.three_hosts
 
 clean: ## remove build files and caches; the environment and runs/ stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -53,13 +53,18 @@ def told_plainly(debug: bool) -> Iterator[None]:
 
 
 def tell_unforeseen(error: Exception) -> None:
-    """Tell an error that is our fault or a library's in three lines; the traceback goes to a temporary file."""
+    """Tell an error that is our fault or a library's in three lines; the traceback goes to a temporary file.
+
+    Both without what can be recognised as a secret.
+    """
+    from orchestrator.secrecy import redacted
+
     with tempfile.NamedTemporaryFile(
         "w", prefix="orchestrator-error-", suffix=".txt", delete=False, encoding="utf-8"
     ) as file:
-        file.writelines(traceback.format_exception(error))
+        file.write(redacted("".join(traceback.format_exception(error))))
     last = traceback.extract_tb(error.__traceback__)[-1]
-    said = str(error).strip().split("\n", 1)[0][:300]
+    said = redacted(str(error)).strip().split("\n", 1)[0][:300]
     _tell(
         f"{type(error).__name__}: {said} ({Path(last.filename).name}:{last.lineno})\n"
         f"  this was not foreseen; the traceback is in {file.name}\n"

@@ -47,7 +47,7 @@ def add_mlflow_commands(app: typer.Typer, told_plainly: ToldPlainly) -> None:
             if kind is not None and kind not in KINDS:
                 raise ConfigError(f"--kind {kind}", expected=f"one of {', '.join(KINDS)}")
             sheet = load_execution(execution, settings or [])
-            uri = resolve_uri(sheet.tracking, Path(sheet.storage_root))
+            uri = resolve_uri(sheet.tracking, sheet.work_folder)
             name = experiment
             if experiment is not None and experiment.endswith((".yaml", ".yml")):
                 name = str(read_yaml(Path(experiment)).get("name"))

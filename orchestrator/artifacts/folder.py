@@ -13,18 +13,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from orchestrator.artifacts.place import Place
 from orchestrator.artifacts.storage import TEMPORARY_SUFFIX, remove_leftovers, sync_folder, write_atomically
 from orchestrator.errors import ArtifactError, ConfigError
-from orchestrator.secrecy import is_secret_name
 
 _NATIVE = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
-_LOCAL = ("file", "local")
 _OBJECT_STORES = ("s3", "gcs", "abfs")  # show an object when it is complete, need no folders, and rename slowly
 _ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 1 << 16, 16 << 20  # what is read at least, and lost to a damaged page
 _READING: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": True}
@@ -39,35 +38,8 @@ class DamagedFileError(ArtifactError):
 
 
 @dataclass(frozen=True)
-class Folder:
-    """A folder named by a local path or a URI such as `s3://bucket/prefix?region=eu-central-1`.
-
-    Credentials come from where the file system's own library looks (environment, files of the user), never from here.
-
-    Raises:
-        ConfigError: the URI holds credentials.
-    """
-
-    uri: str
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.uri)
-        names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)] if parts.scheme else []
-        if (parts.scheme and parts.password) or any(is_secret_name(name) or "key" in name.lower() for name in names):
-            raise ConfigError(
-                f"{self}: the URI holds credentials",
-                expected="a URI that may be printed",
-                remedy="give them as the file system's library expects them: AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, a profile, a service account, ...",
-            )
-
-    @cached_property
-    def local(self) -> Path | None:
-        """The local path, or None on another file system."""
-        parts = urlsplit(self.uri)
-        if parts.scheme in _LOCAL:
-            return Path(parts.path)
-        return None if len(parts.scheme) > 1 else Path(self.uri)
+class Folder(Place):
+    """A folder whose files are read and written."""
 
     @cached_property
     def _opened(self) -> tuple[pafs.FileSystem, str]:
@@ -84,25 +56,6 @@ class Folder:
                 f"{self}: the file system cannot be opened ({str(error).replace(self.uri, str(self))})",
                 expected="a local folder, s3://bucket/prefix, gs://bucket/prefix, or a URI that fsspec knows",
             ) from error
-
-    @property
-    def name(self) -> str:
-        """The last part of the path."""
-        return (self.local or Path(urlsplit(self.uri).path)).name
-
-    def child(self, name: str) -> "Folder":
-        """The folder `name` below this one; a URI keeps its query."""
-        if self.local is not None:
-            return type(self)(str(self.local / name))
-        address, mark, query = self.uri.partition("?")
-        return type(self)(f"{address.rstrip('/')}/{name}{mark}{query}")
-
-    def __str__(self) -> str:
-        """The path or URI without its query (which may name endpoints) and without a user."""
-        if self.local is not None:
-            return str(self.local)
-        parts = urlsplit(self.uri)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def each(self, do: Callable[[_T], _R], things: Iterable[_T]) -> list[_R]:
         """`do` for each thing, in order; many at once where each costs a round trip over a network."""
@@ -207,6 +160,45 @@ class Folder:
                 filesystem.move(target, f"{path}/{name}")
         except OSError as error:
             raise self._unreachable("written to", error) from error
+
+    def upload(self, source: Path, name: str) -> None:
+        """Write a local file whole, piece by piece; an old one of this name is replaced."""
+        filesystem, path = self._opened
+        is_object_store = filesystem.type_name in _OBJECT_STORES
+        target = f"{path}/{name}" if is_object_store else f"{path}/.{name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+        try:
+            if not is_object_store:
+                filesystem.create_dir(path, recursive=True)
+            pafs.copy_files(
+                str(source), target, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem
+            )
+            if not is_object_store:
+                filesystem.move(target, f"{path}/{name}")
+        except OSError as error:
+            raise self._unreachable("written to", error) from error
+
+    def download(self, name: str, target: Path) -> None:
+        """Copy a file to a local path, piece by piece. Raises FileNotFoundError."""
+        filesystem, path = self._opened
+
+        def write(temporary: Path) -> None:
+            pafs.copy_files(
+                f"{path}/{name}", str(temporary), source_filesystem=filesystem,
+                destination_filesystem=pafs.LocalFileSystem(),
+            )  # fmt: skip
+
+        self._or_missing(name, lambda: write_atomically(target, write, durable=False))
+
+    def below(self, name: str) -> list[str]:
+        """Relative paths of all files of this name, here and below, sorted; none when there is no folder."""
+        filesystem, path = self._opened
+        if isinstance(filesystem, pafs.PyFileSystem):
+            filesystem.handler.fs.invalidate_cache()
+        try:
+            found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True))
+        except OSError as error:
+            raise self._unreachable("listed", error) from error
+        return sorted(str(Path(info.path).relative_to(path)) for info in found if info.base_name == name)
 
     def delete(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""

@@ -16,7 +16,7 @@ from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.errors import ArtifactError
 from orchestrator.frozen import Frozen
 
-MANIFEST_NAME = "manifest.json"
+MANIFEST_NAME, BEGUN_NAME = "manifest.json", "begun.json"  # written last, and first
 
 
 class Manifest(Frozen):

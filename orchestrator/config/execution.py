@@ -1,12 +1,15 @@
 """The execution: where and how an experiment runs. It changes no result and has no identity.
 
-Holds settings. Reads and writes nothing.
+Holds settings, and what follows from them. Reads and writes nothing.
 """
 
+import hashlib
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from orchestrator.artifacts.place import Place
 from orchestrator.frozen import Frozen
 from orchestrator.tracking import TrackingSettings
 from orchestrator.training.checkpoint_settings import CheckpointSettings
@@ -176,7 +179,14 @@ class Execution(Frozen):
     name: str
     engine: Literal["ray", "in_process"] = "ray"
     storage_root: str = Field(
-        default="runs", description="folder of all artifacts, stores and tracking; shared by all nodes"
+        default="runs",
+        description="folder of all artifacts, stores, checkpoints and tracking, shared by all nodes; or a URI "
+        "(s3://bucket/prefix): artifacts are then made and read in `scratch`, and kept at the URI",
+    )
+    scratch: str | None = Field(
+        default=None,
+        description="folder on this machine for the artifacts of a storage_root that is a URI; null: "
+        "~/.cache/vlm-distill. It may be lost at any time",
     )
     store_root: str | None = Field(
         default=None, description="folder or URI (s3://bucket/prefix) of the teacher stores; null: storage_root/store"
@@ -195,6 +205,33 @@ class Execution(Frozen):
     trials: TrialSettings = TrialSettings()
     tracking: TrackingSettings = TrackingSettings()
     prices: PriceSettings = PriceSettings()
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the storage root is a URI, and so worked on in a local folder."""
+        return Place(self.storage_root).local is None
+
+    @property
+    def work_folder(self) -> Path:
+        """Where artifacts are made and read on this machine, absolute: the storage root, or its folder in `scratch`."""
+        if (local := Place(self.storage_root).local) is not None:
+            return local.resolve()
+        where = hashlib.blake2b(self.storage_root.encode(), digest_size=6).hexdigest()
+        return Path(self.scratch or "~/.cache/vlm-distill").expanduser().resolve() / where
+
+    @property
+    def stores(self) -> Place:
+        """Where the teacher stores lie."""
+        if self.store_root is not None:
+            return Place(self.store_root)
+        return Place(self.storage_root if self.is_remote else str(self.work_folder)).child("store")
+
+    @property
+    def checkpoint_settings(self) -> CheckpointSettings:
+        """Where checkpoints lie, and how often: with a remote storage root, there."""
+        if self.checkpoints.root is not None or not self.is_remote:
+            return self.checkpoints
+        return self.checkpoints.model_copy(update={"root": Place(self.storage_root).child("checkpoints").uri})
 
     @model_validator(mode="after")
     def _ray_data_has_ray(self) -> "Execution":

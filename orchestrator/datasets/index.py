@@ -7,6 +7,7 @@ images with (`read_image_bytes`, `decode_rgb`). Reads image bytes; writes nothin
 import hashlib
 import io
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -156,8 +157,12 @@ def decode_rgb(data: bytes) -> Image.Image:
 
 @cache
 def _register_formats() -> None:
-    """Pillow looks up the formats that it is given among those that it has loaded."""
+    """Pillow looks up the formats that it is given among those that it has loaded.
+
+    It warns once for each broken tag of EXIF data, of which a small file may have 65,535.
+    """
     Image.init()
+    warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin", category=UserWarning)
 
 
 def _too_large(what: str) -> DataError:

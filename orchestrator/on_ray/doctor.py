@@ -12,7 +12,7 @@ import ray
 from orchestrator.config.execution import ActorPoolSettings, Execution
 from orchestrator.errors import ArtifactError, ConfigError
 from orchestrator.on_ray.cluster import Cluster
-from orchestrator.on_ray.storage import places_of, require_shared
+from orchestrator.on_ray.storage import places_of, require_reachable_root, require_shared
 from orchestrator.stages.doctor import Finding
 
 TOKEN_FILE = Path.home() / ".ray" / "auth_token"
@@ -44,12 +44,7 @@ def cluster(execution: Execution) -> Iterator[Finding]:
         nodes = [node for node in ray.nodes() if node["Alive"]]
         told = f"Ray {ray.__version__}: {len(nodes)} nodes, {total.get('CPU', 0):g} CPUs, {total.get('GPU', 0):g} GPUs"
         yield Finding("ray", "ok", told + (" (started for this look)" if opened.is_own else ""))
-        if not opened.is_own and not Path(execution.storage_root).is_absolute():
-            yield Finding(
-                "ray", "problem", f"storage_root {execution.storage_root} is relative, and the cluster is not ours",
-                "set it to the absolute path of a folder that all nodes share",
-            )  # fmt: skip
-        elif not opened.is_own:
+        if not opened.is_own:
             yield from _storage(execution, len(nodes))
         workers, trials = execution.training, execution.trials
         parts = {
@@ -75,8 +70,9 @@ def _of_pool(pool: ActorPoolSettings) -> tuple[int, float, float]:
 def _storage(execution: Execution, num_nodes: int) -> Iterator[Finding]:
     """Every node shares the storage, and its clock is right."""
     try:
+        require_reachable_root(execution)
         warned = list(require_shared(execution))
-    except ArtifactError as error:
+    except (ArtifactError, ConfigError) as error:
         yield Finding("storage", "problem", error.wrong, error.remedy)
         return
     yield from (Finding("storage", "warning", told) for told in warned)

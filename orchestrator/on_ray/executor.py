@@ -22,7 +22,7 @@ from orchestrator.executors.protocol import (
 )
 from orchestrator.on_ray import search, tables, train
 from orchestrator.on_ray.cluster import Cluster
-from orchestrator.on_ray.storage import require_shared
+from orchestrator.on_ray.storage import require_reachable_root, require_shared
 from orchestrator.search.trial import TrialResult
 from orchestrator.training.run import TrainingJob
 from orchestrator.training.tune import TuningJob
@@ -37,17 +37,11 @@ class RayExecutor:
     """
 
     def __init__(self, execution: Execution) -> None:
-        self._storage = Path(execution.storage_root).resolve() / "ray"
+        self._storage = execution.work_folder / "ray"
         self._cluster = Cluster(execution.cluster)
-        if not self._cluster.is_own and not Path(execution.storage_root).is_absolute():
-            self._cluster.close()
-            raise ConfigError(
-                f"execution.storage_root: {execution.storage_root} is relative to a folder that ends with the job",
-                expected="the absolute path of a folder that all nodes share",
-                remedy="--set storage_root=/absolute/folder, or use jobs/executions/cluster.yaml",
-            )
         if not self._cluster.is_own:
             try:
+                require_reachable_root(execution)
                 for told in require_shared(execution):
                     _log.warning(told)
             except BaseException:

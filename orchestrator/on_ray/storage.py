@@ -5,13 +5,15 @@ Runs a small task on each node. Knows nothing of stages.
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.artifacts.place import Place
 from orchestrator.artifacts.storage_probe import DRIVER, Seen, StorageProbe, raise_unshared
 from orchestrator.config.execution import Execution
-from orchestrator.errors import ArtifactError
+from orchestrator.errors import ArtifactError, ConfigError
 
 TIMEOUT_S, MAX_CLOCK_S = 120.0, 5.0
 
@@ -24,6 +26,27 @@ def places_of(execution: Execution) -> dict[str, str]:
         "checkpoints.root": execution.checkpoints.root,
     }
     return {name: place for name, place in found.items() if place is not None}
+
+
+def require_reachable_root(execution: Execution) -> None:
+    """Refuse a storage root that nodes of a cluster which is not our own cannot have in common.
+
+    Raises:
+        ConfigError: it is relative to a folder of this process, or no folder.
+    """
+    if execution.is_remote:
+        raise ConfigError(
+            f"execution.storage_root: {Place(execution.storage_root)} on a cluster that may have several machines: "
+            "trainings and trials read their artifacts from folders",
+            expected="a folder that all nodes share, or a cluster of this command's own (cluster.address: local)",
+            remedy="set storage_root to a shared folder, and store_root and checkpoints.root to the URI",
+        )
+    if not Path(execution.storage_root).is_absolute():
+        raise ConfigError(
+            f"execution.storage_root: {execution.storage_root} is relative to a folder that ends with the job",
+            expected="the absolute path of a folder that all nodes share",
+            remedy="--set storage_root=/absolute/folder, or use jobs/executions/cluster.yaml",
+        )
 
 
 def _look(probe: StorageProbe, name: str) -> Seen:

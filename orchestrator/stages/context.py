@@ -1,6 +1,6 @@
 """What every stage is given, and the one way in which a stage makes or reuses an artifact.
 
-Reads and writes manifests. Knows nothing of the single stages.
+Reads and writes manifests; with a remote storage root, sends there what is finished. Knows nothing of single stages.
 """
 
 import tempfile
@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.artifacts.fingerprint import differing_fields, fingerprint
 from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.manifest import (
+    BEGUN_NAME,
     MANIFEST_NAME,
     Manifest,
     Status,
@@ -24,6 +25,7 @@ from orchestrator.artifacts.manifest import (
     status_of,
     write_manifest,
 )
+from orchestrator.artifacts.mirror import Mirror
 from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.config.execution import Execution
 from orchestrator.config.experiment import Experiment
@@ -31,7 +33,7 @@ from orchestrator.executors.protocol import Executor
 from orchestrator.stages.feedback import Feedback
 from orchestrator.tracking import Tracker
 
-BEGUN_NAME, QUARANTINE_NAME = "begun.json", "quarantine.parquet"
+QUARANTINE_NAME = "quarantine.parquet"
 TO_TRY_AGAIN = "to_try_again"  # a count in manifests: rows that the next command asks for once more
 Counts = dict[str, int]
 
@@ -116,11 +118,23 @@ class Context:
     variant: str = ""
     _executor: Executor | None = None
     _rebuilt: set[Path] = field(default_factory=set)
+    _mirror: Mirror | None = None
+
+    def __post_init__(self) -> None:
+        """Bring what a remote storage root has to this machine.
+
+        Raises:
+            DamagedFileError: what came is not what was sent there.
+        """
+        if self.execution.is_remote and self._mirror is None:
+            self._mirror = Mirror(Folder(self.execution.storage_root), self.execution.work_folder)
+            if count := self._mirror.fetch(self.experiment.name):
+                self.feedback.event("storage", f"{count} files came from {self._mirror.remote}")
 
     @property
     def root(self) -> Path:
-        """The storage root, absolute."""
-        return Path(self.execution.storage_root).resolve()
+        """Where artifacts are made and read, absolute: the storage root, or this machine's folder of a remote one."""
+        return self.execution.work_folder
 
     @property
     def folder(self) -> Path:
@@ -142,7 +156,7 @@ class Context:
         execution = self.execution
         if execution.hot_copies is not None:
             return Path(execution.hot_copies).expanduser()
-        return Path(tempfile.gettempdir()) / "orchestrator-hot-copies" if "://" in execution.storage_root else None
+        return Path(tempfile.gettempdir()) / "orchestrator-hot-copies" if execution.is_remote else None
 
     @property
     def executor(self) -> Executor:
@@ -152,10 +166,25 @@ class Context:
         return self._executor
 
     def close(self) -> None:
-        """Give the engine back."""
+        """Give the engine back, and keep what lies outside artifacts."""
         if self._executor is not None:
             self._executor.close()
             self._executor = None
+        self.keep(self.folder)
+
+    def keep(self, folder: Path) -> None:
+        """Send what is new in an unfinished artifact to a remote storage root, so that its work outlives this machine.
+
+        Args:
+            folder: the artifact's; the experiment's own stands for its files outside artifacts.
+        """
+        if self._mirror is not None:
+            self._mirror.send(folder)
+
+    def _drop(self, plan: Plan) -> None:
+        if self._mirror is not None:
+            self._mirror.drop(plan.folder)
+        plan.drop()
 
     def make(self, plan: Plan, build: Callable[[Path], tuple[Counts, Mapping[str, float]]]) -> Manifest:
         """Reuse the artifact of `plan`, or make it: `build(folder)` writes files and returns counts and metrics."""
@@ -172,13 +201,14 @@ class Context:
         drops it once in a command.
         """
         if plan.stage in self.rebuild and plan.folder not in self._rebuilt:
-            plan.drop()
+            self._drop(plan)
         self._rebuilt.add(plan.folder)
         manifest, path = read_manifest(plan.folder), plan.folder / BEGUN_NAME
         read = ", ".join(f"{name} {digest[:12]}" for name, digest in plan.parents.items())
         self.feedback.detail(plan.stage, f"fingerprint {plan.fingerprint[:12]}{f', reads {read}' if read else ''}")
         if manifest is not None and manifest.fingerprint == plan.fingerprint:
             if not manifest.counts.get(TO_TRY_AGAIN):
+                self.keep(plan.folder)  # a command that was killed may have finished it and not sent it
                 name = plan.folder.relative_to(self.root)
                 self.feedback.event(plan.stage, f"reused {name}: {_shown(manifest.counts)}")
                 return manifest
@@ -190,7 +220,7 @@ class Context:
         if not plan.continues(old):
             if not plan.is_view:
                 refuse_changed(plan.folder, plan.stage, old, plan.content, state, plan.way_out)
-            plan.drop()
+            self._drop(plan)
         self.feedback.detail(plan.stage, f"to be made: {_why(plan, old, path.is_file(), manifest is not None)}")
         (plan.folder / MANIFEST_NAME).unlink(missing_ok=True)
         plan.folder.mkdir(parents=True, exist_ok=True)
@@ -203,6 +233,7 @@ class Context:
             plan.folder, stage=plan.stage, settings=plan.settings, parents=plan.parents, counts=counts,
             seconds=seconds, metrics=dict(metrics),
         )  # fmt: skip
+        self.keep(plan.folder)
         name = plan.folder.relative_to(self.root)
         self.feedback.event(plan.stage, f"made {name} in {seconds:.1f} s: {_shown(counts)}")
         return manifest

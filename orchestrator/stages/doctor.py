@@ -58,8 +58,8 @@ def checks(execution: Execution, project: Path) -> list[tuple[str, Check]]:
     return [
         ("python", python),
         ("packages", lambda: packages(project / "constraints.txt")),
-        ("storage", lambda: storage(Path(execution.storage_root))),
-        ("stores", lambda: stores(execution.store_root)),
+        ("storage", lambda: storage(execution.work_folder)),
+        ("stores", lambda: stores(execution)),
         ("memory", lambda: memory(execution)),
         ("devices", lambda: devices(execution)),
         ("mlflow", lambda: mlflow(execution)),
@@ -128,16 +128,16 @@ def storage(root: Path) -> Iterator[Finding]:
     yield Finding("storage", "ok" if not remedy else "warning", f"{root}: {free:.0f} GiB free", remedy)
 
 
-def stores(store_root: str | None) -> Iterator[Finding]:
+def stores(execution: Execution) -> Iterator[Finding]:
     """Write, read and remove a file where the teacher stores are, if that is somewhere else."""
-    if store_root is None:
+    if execution.store_root is None and not execution.is_remote:
         return
-    folder, data = Folder(store_root).child(f"doctor-{uuid.uuid4().hex}"), os.urandom(1024)
+    folder, data = Folder(execution.stores.uri).child(f"doctor-{uuid.uuid4().hex}"), os.urandom(1024)
     folder.write("probe", data)
     whole = folder.read("probe") == data
     folder.delete("probe")
     level: Level = "ok" if whole else "problem"
-    yield Finding("stores", level, f"{store_root}: write, read, remove", "" if whole else "use another storage")
+    yield Finding("stores", level, f"{execution.stores}: write, read, remove", "" if whole else "use another storage")
 
 
 def memory(execution: Execution) -> Iterator[Finding]:
@@ -177,6 +177,6 @@ def mlflow(execution: Execution) -> Iterator[Finding]:
     if execution.tracking.kind == "none":
         yield Finding("mlflow", "ok", "tracking is off in this execution")
         return
-    uri = resolve_uri(execution.tracking, Path(execution.storage_root))
+    uri = resolve_uri(execution.tracking, execution.work_folder)
     told, remedy = reach(uri)
     yield Finding("mlflow", "problem" if remedy else "ok", told, remedy)

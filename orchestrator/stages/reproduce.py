@@ -209,7 +209,7 @@ def _starts(
     """The student that each cell starts from: that of the same arm and seed in another group."""
     if one.group.starts_from is None:
         return evidence.as_the_arm
-    cells = Path(execution.storage_root) / f"reproduce-{request.scale}-{one.group.starts_from}" / "cells"
+    cells = execution.work_folder / f"reproduce-{request.scale}-{one.group.starts_from}" / "cells"
     return lambda arm, seed: {"student.checkpoint": str(cells / arm / f"seed-{seed}" / STUDENT)}
 
 

@@ -90,6 +90,7 @@ def make(context: Context, parents: Mapping[str, Plan], planned: Plan) -> dict[s
                 context.tracker.log_metrics(trial_key, final, result.epochs)
             reason = {"stopped": "stopped early by the scheduler", "failed": result.error}.get(result.status, "")
             context.tracker.end_run(trial_key, "FAILED" if result.status == "failed" else "FINISHED", reason)
+            context.keep(folder)
 
         template, templates = train.make_job(context, arm, parents, folder, key), dict[str, TrainingJob]()
         for name, variant in sweep_variants.plan(context, parents, space).items():

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.artifacts.compaction import MAX_PARTS, compact
-from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.artifacts.teacher_store import KEY, TRANSIENT, TeacherStore
 from orchestrator.config.execution import ActorPoolSettings
@@ -36,8 +35,7 @@ _MIN_ROWS_FOR_EARLY_STOP = 200
 
 def open_store(context: Context, kind: str, name: str) -> TeacherStore:
     """The store of one teacher's rows of one kind."""
-    root = context.execution.store_root
-    return TeacherStore(Folder(root or str(context.root / "store")).child(kind).child(name))
+    return TeacherStore(context.execution.stores.child(kind).child(name).uri)
 
 
 class PayingWorker(Frozen):

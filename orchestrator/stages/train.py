@@ -53,7 +53,7 @@ def make_plan(
     shorter = [{**settings, "training": one.model_dump(mode="json")} for one in experiment.training.shorter()]
     return Plan(
         "train", folder, settings, parents, is_view=False, goes_on_from=tuple(shorter), way_out=GO_ON,
-        elsewhere=checkpoint_folder(context.execution.checkpoints, folder, run_key),
+        elsewhere=checkpoint_folder(context.execution.checkpoint_settings, folder, run_key),
     )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def make_job(
         live_texts=live_texts(experiment, parents),
         watch=experiment.watch,
         loading=context.execution.input,
-        checkpointing=context.execution.checkpoints,
+        checkpointing=context.execution.checkpoint_settings,
         live_teacher=live_teacher(context, experiment),
         spool=str(tracker.spool_dir) if isinstance(tracker, SpoolTracker) else None,
     )

@@ -25,7 +25,7 @@ from orchestrator.config.execution import (
     WorkerSettings,
 )
 from orchestrator.config.load import load_experiment, with_overrides
-from orchestrator.errors import ConfigError, DataError
+from orchestrator.errors import ConfigError, DataError, NonFiniteLossError
 from orchestrator.executors.in_process import InProcessExecutor
 from orchestrator.executors.micro_batches import MicroBatchWriter
 from orchestrator.on_ray.executor import RayExecutor
@@ -226,6 +226,16 @@ def test_two_workers_train_a_student_and_a_killed_worker_costs_only_time(
     assert all(math.isfinite(row["train/loss"]) for row in history)
     assert history[-1]["train/loss"] < history[0]["train/loss"]
     assert eventually(lambda: our_ray_workers("TrainWorker") == [])
+
+
+def test_a_loss_that_is_not_finite_reaches_the_user_as_it_was_raised(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    wild = {"training.optimizer": {"kind": "sgd", "learning_rate": 1e30}}
+    job = smoke_line.job(tmp_path / "wild", wild)
+    with pytest.raises(NonFiniteLossError, match=r"at step \d+ \(.*\); images ") as error:
+        executor.train(job, WorkerSettings(num_workers=1), nothing)
+    assert "learning_rate" in str(error.value)
 
 
 def test_a_teacher_tuned_in_a_ray_task_is_the_one_of_the_engine_in_process(

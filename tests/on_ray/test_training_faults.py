@@ -1,7 +1,7 @@
-"""Ray Train on two raylets: a node is drained and lost, errors keep their words, and numbers of workers change."""
+"""Ray Train on two raylets: a node is drained and lost and another one comes, and workers train on as many as fit."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,29 @@ import ray
 import torch
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
-from safetensors.torch import load_file
 
-from orchestrator.artifacts.storage import read_json
 from orchestrator.config.execution import WorkerSettings
-from orchestrator.errors import ConfigError, NonFiniteLossError
+from orchestrator.errors import Stopped
+from orchestrator.on_ray.preemption import STOP
 from orchestrator.on_ray.train import train_distributed
-from orchestrator.training.run import HISTORY, TrainingJob, train
-from orchestrator.training.student_file import STUDENT
-from tests.smoke_line import SmokeLine, make_smoke_line
+from orchestrator.training.checkpoint import read_state
+from orchestrator.training.notice import Wish
+from orchestrator.training.run import TrainingJob, train
+from tests.on_ray.processes import our_ray_workers
+from tests.smoke_line import make_smoke_line
 
 pytestmark = pytest.mark.ray
 PREEMPTION = 2  # DRAIN_NODE_REASON_PREEMPTION of Ray's autoscaler protocol
-
-
-@pytest.fixture(scope="module")
-def smoke_line(tmp_path_factory: pytest.TempPathFactory) -> SmokeLine:
-    """Shards and embeddings of the smoke experiment, made in process."""
-    return make_smoke_line(tmp_path_factory.mktemp("smoke_line"))
+PATIENCE_S = 400.0
+CHECKPOINT_EVERY_EPOCHS, STEPS_PER_EPOCH = 10, 3
+# No BatchNorm (its statistics are each worker's own), and SGD, which does not magnify rounding as Adam does.
+OVERRIDES: dict[str, Any] = {
+    "training.epochs": 100_000, "training.evaluate_every_epochs": 100_000,
+    "training.checkpoint_every_epochs": CHECKPOINT_EVERY_EPOCHS,
+    "training.schedule": {"kind": "step", "milestones": [50_000]},
+    "student": {"kind": "timm", "name": "test_vit", "image_size": 32}, "adaptor.depth": 0,
+    "training.optimizer": {"kind": "sgd", "learning_rate": 0.005},
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -42,64 +47,94 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Cluster, Any]]:
     cluster.shutdown()
 
 
-def once_after(epoch: int, do: Callable[[], None]) -> tuple[list[int], Callable[[Mapping[str, Any]], None]]:
-    """A progress callback that does something once an epoch is over, and when it did."""
-    done: list[int] = []
+class Disturbance:
+    """Called with the progress: loses the second node, gives another one back, and ends the training.
 
-    def on_progress(told: Mapping[str, Any]) -> None:
-        if not done and told.get("epoch", 0) >= epoch:
-            done.append(told["epoch"])
-            do()
+    Each follows when the one before has shown: workers of the new number have finished an epoch.
+    """
 
-    return done, on_progress
+    def __init__(self, cluster: Cluster, node: Any, folder: Path) -> None:
+        self._cluster, self._node, self._folder = cluster, node, folder
+        self._begun, self._since, self._acts = time.monotonic(), -1, [self._lose, self._give_back, self._end]
+        self.seen: list[int] = []  # numbers of workers, each before what follows it
 
+    def __call__(self, told: Mapping[str, Any]) -> None:
+        if not self._acts:
+            return
+        if time.monotonic() - self._begun > PATIENCE_S:
+            self._acts.clear()
+            self._end()
+            return
+        wanted, epoch = (2, 1, 2)[len(self.seen)], int(told.get("epoch", 0))
+        if len(our_ray_workers("TrainWorker")) != wanted:
+            self._since = -1
+        elif self._since < 0:
+            self._since = epoch
+        elif epoch > self._since:
+            self.seen.append(wanted)
+            self._since = -1
+            self._acts.pop(0)()
 
-def test_a_drained_node_is_lost_and_the_rest_go_on_with_the_same_global_batch(
-    two_nodes: tuple[Cluster, Any], smoke_line: SmokeLine, tmp_path: Path
-) -> None:
-    cluster, second = two_nodes
-    # No BatchNorm, and SGD, which does not magnify rounding as Adam does.
-    overrides = {
-        "training.epochs": 200, "training.checkpoint_every_epochs": 200, "training.evaluate_every_epochs": 200,
-        "student": {"kind": "timm", "name": "test_vit", "image_size": 32}, "adaptor.depth": 0,
-        "training.optimizer": {"kind": "sgd", "learning_rate": 0.005},
-    }  # fmt: skip
-    job = smoke_line.job(tmp_path / "elastic", overrides)
-    folder = Path(job.folder) / "checkpoints"
-
-    def drain_and_lose() -> None:
-        assert not list(folder.glob("step-*.json"))
+    def _lose(self) -> None:
         deadline_ms = int((time.time() + 60) * 1000)
-        GcsClient(address=cluster.address).drain_node(second.node_id, PREEMPTION, "test", deadline_ms)
+        GcsClient(address=self._cluster.address).drain_node(self._node.node_id, PREEMPTION, "test", deadline_ms)
         patience = time.monotonic() + 50
-        while not list(folder.glob("step-*.json")) and time.monotonic() < patience:
+        while not (noticed := self._has_kept_one_of_no_epoch()) and time.monotonic() < patience:
             time.sleep(0.1)
-        assert list(folder.glob("step-*.json")), "the notice wished a checkpoint"
-        cluster.remove_node(second, allow_graceful=False)
+        assert noticed, "the notice wished a checkpoint"
+        self._cluster.remove_node(self._node, allow_graceful=False)
 
-    done, on_progress = once_after(5, drain_and_lose)
-    workers = WorkerSettings(num_workers=(1, 2), max_failures=3)
-    train_distributed(job, workers, tmp_path / "ray", on_progress)
-    assert done
-    assert done[0] < 150
-    history = read_json(Path(job.folder) / HISTORY)
-    assert [row["epoch"] for row in history] == list(range(1, 201))
-    alone = smoke_line.job(tmp_path / "alone", overrides)
-    for _ in train(alone):
-        pass
-    one, other = (load_file(Path(made.folder) / STUDENT) for made in (job, alone))
-    for name, tensor in one.items():
-        torch.testing.assert_close(tensor, other[name], rtol=1e-3, atol=1e-4, msg=name)
+    def _has_kept_one_of_no_epoch(self) -> bool:
+        """Whether there is a checkpoint that is not due after an epoch."""
+        steps = [int(path.stem[5:]) for path in self._folder.glob("checkpoints/step-*.json")]
+        return any(step % (CHECKPOINT_EVERY_EPOCHS * STEPS_PER_EPOCH) for step in steps)
+
+    def _give_back(self) -> None:
+        self._cluster.add_node(num_cpus=1)
+
+    def _end(self) -> None:
+        (self._folder / STOP).touch()
 
 
-def test_a_loss_that_is_not_finite_reaches_the_user_as_it_was_raised(
-    two_nodes: tuple[Cluster, Any], smoke_line: SmokeLine, tmp_path: Path
+class StopAt:
+    """A notice at a step."""
+
+    def __init__(self, num_steps: int) -> None:
+        self._left = num_steps
+
+    def __call__(self) -> Wish:
+        self._left -= 1
+        return Wish.STOP if self._left == 0 else Wish.GO_ON
+
+
+def newest(job: TrainingJob) -> dict[str, Any]:
+    return read_state(sorted(Path(job.folder).glob("checkpoints/step-*.pt"))[-1])
+
+
+def train_to(job: TrainingJob, num_steps: int) -> dict[str, Any]:
+    """Go on in this process for so many steps; the state then."""
+    with pytest.raises(Stopped):
+        list(train(job, notice=StopAt(num_steps)))
+    return newest(job)
+
+
+def test_a_drained_node_is_lost_and_another_comes_and_the_global_batch_stays(
+    two_nodes: tuple[Cluster, Any], tmp_path: Path
 ) -> None:
-    wild = {"training.optimizer": {"kind": "sgd", "learning_rate": 1e30}}
-    job: TrainingJob = smoke_line.job(tmp_path / "wild", wild)
-    with pytest.raises(NonFiniteLossError, match=r"at step \d+ \(.*\); images ") as error:
-        train_distributed(job, WorkerSettings(num_workers=2), tmp_path / "ray", lambda told: None)
-    assert "learning_rate" in str(error.value)
-    with pytest.raises(ConfigError, match="batch_size 16 on 3 workers") as refused:
-        train_distributed(job, WorkerSettings(num_workers=(1, 4)), tmp_path / "ray", lambda told: None)
-    assert "a multiple of 12" in str(refused.value)
+    line = make_smoke_line(tmp_path / "line")
+    job, alone = (line.job(tmp_path / name, OVERRIDES) for name in ("elastic", "alone"))
+    disturb = Disturbance(*two_nodes, Path(job.folder))
+    workers = WorkerSettings(num_workers=(1, 2), max_failures=3, resize_every_s=2)
+    train_distributed(job, workers, tmp_path / "ray", disturb)
+    assert disturb.seen == [2, 1, 2]
+    stopped_at = newest(job)["step"]
+    changing = train_to(job, 4)  # on one worker again
+    assert changing["step"] == stopped_at + 4
+    straight = train_to(alone, changing["step"])
+    start = line.job(tmp_path / "start", OVERRIDES)
+    begun = train_to(start, 1)["model"]
+    for name, tensor in straight["model"].items():
+        torch.testing.assert_close(changing["model"][name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    moved = max(float((tensor - begun[name]).abs().max()) for name, tensor in straight["model"].items())
+    assert moved > 0.01, "the tolerance is far below what training changes"
+    assert [row["epoch"] for row in changing["history"]] == list(range(1, len(changing["history"]) + 1))

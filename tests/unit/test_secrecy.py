@@ -2,12 +2,14 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from orchestrator.cli_errors import tell_unforeseen
 from orchestrator.config.load import load_execution, load_experiment, parse_overrides, read_yaml
 from orchestrator.errors import ConfigError, DataError, OrchestratorError
 from orchestrator.secrecy import redacted, redacted_tree, secret_in
@@ -90,6 +92,21 @@ def test_no_error_of_ours_holds_a_secret_however_it_came_there() -> None:
     error = OrchestratorError(f"cannot reach http://ann:{PASSWORD}@host", remedy=f"do not set token={PASSWORD}")
     assert PASSWORD not in f"{error} {error.wrong} {error.remedy} {error!r}"
     assert "http://ann:***@host" in str(error)
+
+
+def test_the_traceback_of_an_error_that_nobody_foresaw_is_kept_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(RuntimeError) as caught:
+        raise RuntimeError(f"GET https://me:{PASSWORD}@host/ failed with Authorization: Bearer {KEY}")
+    with pytest.raises(SystemExit):
+        tell_unforeseen(caught.value)
+    (kept,) = tmp_path.glob("orchestrator-error-*.txt")
+    for text in (kept.read_text(), capsys.readouterr().err):
+        assert "RuntimeError" in text
+        assert PASSWORD not in text
+        assert KEY not in text
 
 
 def test_tags_parameters_and_reasons_reach_the_tracker_without_secrets(tmp_path: Path) -> None:

@@ -123,7 +123,8 @@ class Jobs:
                 if last or not _takes_no_jobs_yet(error):
                     raise ConfigError(
                         f"the cluster did not take the job: {_first_line(error)}",
-                        remedy="look at the dashboard; the same command tries again",
+                        remedy="look at the dashboard; the same command tries again. If it goes on, another Ray on the "
+                        "head's machine may hold the agent's port: ray start --dashboard-agent-listen-port=0",
                     ) from error
         raise AssertionError("the last try returns or raises")
 

@@ -4,6 +4,8 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -200,18 +202,8 @@ def bombs() -> dict[str, bytes]:
     grey = struct.pack(">IIBBBBB", 50_000, 50_000, 1, 0, 0, 0, 0)
     small = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
     text = zlib.compress(b"\0" * (32 << 20), 9)
-    tags = [
-        (256, 8),
-        (257, 8),
-        (258, 8),
-        (259, 8),
-        (262, 1),
-        (277, 1),
-        (322, 60_000),
-        (323, 60_000),
-        (324, 8),
-        (325, 8),
-    ]
+    sizes = [(256, 8), (257, 8), (258, 8), (259, 8), (262, 1), (277, 1)]
+    tags = [*sizes, (322, 60_000), (323, 60_000), (324, 8), (325, 8)]
     tiff = b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags))
     tiff += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + b"\0\0\0\0"
     return {
@@ -247,8 +239,23 @@ def test_image_bombs_go_to_the_quarantine_with_their_reason_and_the_good_image_s
     assert told["sparse.png"] == f"an image of {MAX_IMAGE_BYTES + 1:,} bytes is too large"
     assert told["pipe.png"].startswith("cannot be read")
     assert {"text.png", "tiles.tif"} <= set(told)
+    assert "too large" in told["profile.png"], "an ICC profile that unfolds to 32 MiB"
     assert "good.png" in good
     assert grown_mib < 256, f"a bomb of less than a MiB took {grown_mib:.0f} MiB"
+
+
+def test_exif_data_made_of_broken_tags_changes_nothing_and_says_nothing(tmp_path: Path) -> None:
+    count = 65_535  # each claims two billion values
+    tags = b"".join(struct.pack("<HHII", number, 5 + 2 * (number % 2), (1 << 31) - 1, 8) for number in range(count))
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", count) + tags + struct.pack("<I", 8)
+    Image.new("RGB", (8, 4), "red").save(tmp_path / "tags.png", exif=exif)
+    code = (
+        "import sys; from pathlib import Path; from orchestrator.datasets.index import decode_rgb;"
+        "print(decode_rgb(Path(sys.argv[1]).read_bytes()).size)"
+    )
+    command = [sys.executable, "-W", "always", "-c", code, str(tmp_path / "tags.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("(8, 4)\n", "")
 
 
 def test_a_label_does_not_ask_for_a_billion_classes(folder: Path) -> None:

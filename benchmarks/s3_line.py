@@ -1,0 +1,158 @@
+"""The whole line of the smoke experiment in a bucket, on a server that fails and dawdles; and then on another machine.
+
+The server is moto's, on the loopback interface, in a process of its own. One request in `--fail-every` is answered
+with 500 or 503, one in `--slow-every` half a second late. The line runs with `storage_root=s3://...` in one process;
+then, as on a machine that has nothing, with an empty `scratch`: all has to be reused. Every result must be the one of a
+run with a folder, to the last bit.
+
+    python -m benchmarks.s3_line [--fail-every 9] [--slow-every 20]
+
+The last line is the figure.
+"""
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+import yaml
+
+from orchestrator.artifacts.manifest import MANIFEST_NAME
+from orchestrator.artifacts.storage import read_json
+from orchestrator.training.student_file import STUDENT
+
+PROJECT = Path(__file__).resolve().parents[1]
+LINE = ["run", "jobs/experiments/smoke.yaml", "--execution", "jobs/executions/in_process.yaml"]
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true",
+    "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
+}  # fmt: skip
+WHOLE = ("images.parquet", "texts.parquet", "train.npy", "predictions.parquet", "captions.parquet", STUDENT)
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Unreliable:
+    """A WSGI application before which requests fail or wait, in turn."""
+
+    def __init__(self, inner: Application, fail_every: int, slow_every: int, told: dict[str, Any]) -> None:
+        self._inner, self._fail_every, self._slow_every, self._told = inner, fail_every, slow_every, told
+        self._numbers = itertools.count(1)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """One request."""
+        number = next(self._numbers)
+        self._told["requests"].value = number
+        if number % self._slow_every == 0:
+            self._told["slow"].value += 1
+            time.sleep(0.5)
+        if number % self._fail_every == 0:
+            self._told["failed"].value += 1
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response(("500 Internal Server Error", "503 Slow Down")[number // self._fail_every % 2], [])
+            return [b""]
+        return self._inner(environ, start_response)
+
+
+def serve(port: int, fail_every: int, slow_every: int, told: dict[str, Any]) -> None:
+    """Answer until killed."""
+    import logging
+    import warnings
+
+    warnings.simplefilter("ignore")
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import run_simple
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    application = Unreliable(DomainDispatcherApplication(create_backend_app), fail_every, slow_every, told)
+    run_simple("127.0.0.1", port, application, threaded=True)
+
+
+def run(root: str, *settings: str) -> tuple[str, float]:
+    """The line; what it told, and how long it took."""
+    given = [part for one in (f"storage_root={root}", "tracking.kind=none", *settings) for part in ("--set", one)]
+    begun = time.monotonic()
+    command = [str(Path(sys.executable).parent / "orchestrator"), *LINE, *given]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"the line ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return done.stdout, time.monotonic() - begun
+
+
+def content(base: Path) -> dict[str, str]:
+    """Digests of what must not depend on the storage: the main file of each artifact; and the sweep's values."""
+    found = {}
+    for manifest in sorted(base.rglob(MANIFEST_NAME)):
+        files = read_json(manifest)["files"]
+        name = str(manifest.parent.relative_to(base))
+        found |= {f"{name}/{file}": digest for file, digest in files.items() if file in WHOLE}
+    found.pop("index/images.parquet")  # names the folder it was made in
+    trials = read_json(base / "sweeps" / "smoke" / "trials.json")["trials"]
+    kept = [{k: v for k, v in trial["metrics"].items() if not k.startswith("speed/")} for trial in trials]
+    best = yaml.safe_load(
+        (base / "sweeps" / "smoke" / "best.yaml").read_text()
+    )  # without its remarks, which name folders
+    return {**found, "trials": json.dumps(kept, sort_keys=True), "best": json.dumps(best, sort_keys=True)}
+
+
+def main() -> int:
+    """A folder, a bucket, another machine; compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--fail-every", type=int, default=9)
+    parser.add_argument("--slow-every", type=int, default=20)
+    given = parser.parse_args()
+    os.environ.update(CREDENTIALS)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    told = {name: multiprocessing.Value("i", 0) for name in ("requests", "failed", "slow")}
+    server = multiprocessing.Process(target=serve, args=(port, given.fail_every, given.slow_every, told), daemon=True)
+    server.start()
+    folder = Path(tempfile.mkdtemp(prefix="orc-s3-"))
+    try:
+        options = {"endpoint_override": f"127.0.0.1:{port}", "scheme": "http", "region": "us-east-1"}
+        for _ in range(100):
+            try:
+                pafs.S3FileSystem(**options, allow_bucket_creation=True).create_dir("bucket")
+                break
+            except OSError:
+                time.sleep(0.5)
+        uri = "s3://bucket/runs?" + "&".join(f"{name}={value}" for name, value in options.items())
+        _, in_folder_s = run(str(folder / "plain"))
+        wanted = content(folder / "plain" / "smoke")
+        print(f"a folder: {in_folder_s:.0f} s, {len(wanted)} results to compare", flush=True)
+        _, in_bucket_s = run(uri, f"scratch={folder}/here")
+        (work,) = [path for path in (folder / "here").iterdir() if path.is_dir()]
+        found = content(work / "smoke")
+        different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        same = not different
+        print(f"a bucket: {in_bucket_s:.0f} s, {f'DIFFERENT: {different}' if different else 'identical'}", flush=True)
+        again, elsewhere_s = run(uri, f"scratch={folder}/elsewhere")
+        (work,) = [path for path in (folder / "elsewhere").iterdir() if path.is_dir()]
+        reused = " made " not in again
+        same = same and reused and content(work / "smoke") == wanted
+        print(f"another machine: {elsewhere_s:.0f} s, {'all reused' if reused else 'MADE AGAIN'}", flush=True)
+        shown = {name: value.value for name, value in told.items()}
+        print(
+            f"the line in a bucket: {shown['requests']} requests, {shown['failed']} of them answered with 500 or 503 "
+            f"and {shown['slow']} half a second late: {in_bucket_s:.0f} s (in a folder {in_folder_s:.0f} s); "
+            + ("every result identical; another machine reused all" if same else "DIFFERENT")
+        )
+        return 0 if same else 1
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

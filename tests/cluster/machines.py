@@ -1,0 +1,158 @@
+"""The head, the workers and the desk of the three-hosts suite, and what is done at the desk.
+
+Starts and ends machines, and runs `ray` and `orchestrator` on one of them. Knows nothing of what is lost.
+"""
+
+import contextlib
+import json
+import secrets
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster import line
+from tests.cluster.hosts import USER, Host, Network, make_key, remove_all
+from tests.cluster.line import NUM_CPUS_PER_NODE
+from tests.cluster.raylets import make_checkout
+
+CHECKOUT, SHARED = f"/home/{USER}/vlm-distill", "/mnt/shared"
+SHEET = "clusters/on_premise.yaml"
+TRIES = 4  # of `ray up`: a node gets 30 seconds from Ray to come up, which a busy machine may not manage
+ENVIRONMENT = f"export PATH=/home/{USER}/vlm-distill-env/bin:$PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0"
+
+
+def cluster_file(head: Host, workers: list[Host]) -> str:
+    """Our on-premise file with the addresses and numbers of these machines."""
+    tree: dict[str, Any] = yaml.safe_load((line.PROJECT / SHEET).read_text())
+    tree["provider"] |= {"head_ip": head.address, "worker_ips": [worker.address for worker in workers]}
+    numbers = f"--num-cpus={NUM_CPUS_PER_NODE} --num-gpus=0 --object-store-memory=150000000"
+    (stop, start) = tree["worker_start_ray_commands"]
+    assert "--num-cpus=64 --num-gpus=8" in start
+    tree["worker_start_ray_commands"] = [stop, start.replace("--num-cpus=64 --num-gpus=8", numbers)]
+    (venv, install) = tree["setup_commands"]
+    assert " pip install " in install
+    tree["setup_commands"] = [venv]
+    return yaml.safe_dump(tree, sort_keys=False)
+
+
+class Machines:
+    """A head, two workers and a desk, from which people work."""
+
+    def __init__(self, folder: Path) -> None:
+        shared = folder / "shared"
+        shared.mkdir(parents=True, exist_ok=True)
+        key = folder / "desk" / "home" / ".ssh" / "id_ed25519"
+        public = make_key(key)
+        self.folder, self.shared = folder, shared
+        self.head, self.desk, *self.workers = (
+            Host(name, number, folder / name, shared, public)
+            for name, number in (("head", 10), ("desk", 20), ("worker1", 11), ("worker2", 12))
+        )
+        for host in self.all:
+            link = host.home / "vlm-distill-env"
+            link.unlink(missing_ok=True)
+            link.symlink_to(line.PROJECT / ".venv")
+        make_checkout(self.desk.home / "vlm-distill")
+        (self.desk.home / "vlm-distill" / SHEET).parent.mkdir(exist_ok=True)
+        (self.desk.home / "vlm-distill" / SHEET).write_text(cluster_file(self.head, self.workers))
+        token = self.desk.home / ".ray" / "auth_token"
+        token.parent.mkdir(exist_ok=True)
+        if not token.exists():
+            token.touch(mode=0o600)
+            token.write_text(secrets.token_hex(32))
+        self._tunnel: subprocess.Popen[bytes] | None = None
+
+    @property
+    def all(self) -> list[Host]:
+        """Every machine."""
+        return [self.head, self.desk, *self.workers]
+
+    def at_desk(self, command: str) -> subprocess.Popen[bytes]:
+        """A command in the desk's checkout, its output in a log."""
+        with (self.folder / "desk.log").open("ab") as log:
+            log.write(f"\n$ {command}\n".encode())
+            log.flush()
+            whole = self.desk.command(f"{ENVIRONMENT}; cd {CHECKOUT} && exec {command}")
+            return subprocess.Popen(whole, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def desk_does(self, command: str) -> None:
+        """A command at the desk that must end well."""
+        if code := self.at_desk(command).wait():
+            raise SystemExit(f"at the desk, {command} ended with {code}; see {self.folder}/desk.log")
+
+    def up(self) -> float:
+        """`ray up`, the tunnel to the dashboard, and patience until all nodes are there; returns the seconds."""
+        begun = time.monotonic()
+        for _ in range(TRIES):
+            if self.at_desk(f"ray up -y --no-config-cache {SHEET}").wait() == 0:
+                break
+        else:
+            raise SystemExit(f"ray up failed {TRIES} times; see {self.folder}/desk.log")
+        self.close_tunnel()
+        self._tunnel = self.at_desk(f"ray dashboard {SHEET}")
+        self.until(lambda: self.nodes() == 1 + len(self.workers), "all nodes are there")
+        return time.monotonic() - begun
+
+    def close_tunnel(self) -> None:
+        """End `ray dashboard`."""
+        if self._tunnel is not None:
+            self._tunnel.kill()
+            self._tunnel.wait()
+            self._tunnel = None
+        for process in self.desk.processes():
+            with contextlib.suppress(OSError):
+                if "8265" in " ".join(process.cmdline()):
+                    process.kill()
+
+    def nodes(self) -> int:
+        """How many nodes the dashboard calls alive; 0 where it does not answer."""
+        ask = (
+            "import json, os, urllib.request as r; t = open(os.path.expanduser('~/.ray/auth_token')).read();"
+            "q = r.Request('http://127.0.0.1:8265/nodes?view=summary', headers={'Authorization': 'Bearer ' + t});"
+            "print(sum(n['raylet'].get('state') == 'ALIVE' for n in json.load(r.urlopen(q))['data']['summary']))"
+        )
+        done = self.desk.run(f"python3 -c {shlex.quote(ask)}")
+        return int(done.stdout) if done.returncode == 0 else 0
+
+    def until(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait."""
+        until = time.monotonic() + line.PATIENCE_S
+        while not holds():
+            if time.monotonic() > until:
+                raise SystemExit(f"it never came to be that {what}; see {self.folder}")
+            time.sleep(5)
+
+    def submit(self, job: str, root: str) -> subprocess.Popen[bytes]:
+        """`orchestrator submit` at the desk, followed to the job's end."""
+        given = line.arguments(f"{SHARED}/{root}", "jobs/executions/on_premise.yaml")
+        return self.at_desk(shlex.join(["orchestrator", "submit", "--wait-s", "120", job, *given]))
+
+    def last_line(self) -> dict[str, Any]:
+        """What the newest `orchestrator submit` told scripts."""
+        lines = (self.folder / "desk.log").read_text(errors="replace").splitlines()
+        found: dict[str, Any] = json.loads(
+            next(told for told in reversed(lines) if told.startswith('{"submission_id"'))
+        )
+        return found
+
+
+@contextmanager
+def machines(folder: Path) -> Iterator[Machines]:
+    """The machines with power, taken away with the block."""
+    made = Machines(folder)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with Network():
+        try:
+            for host in made.all:
+                host.start()
+            yield made
+        finally:
+            remove_all(made.all)

@@ -1,0 +1,163 @@
+"""Three machines brought up by a real `ray up` of clusters/on_premise.yaml, a job submitted from a fourth, and losses.
+
+The machines are namespaces (`hosts.py`); the file is the one that we ship, with their addresses and numbers in its
+place-holders. Only its `pip install` is left out, because the machines see this one's environment. In each of
+captioning, sweep and training the link of a worker at work is cut, and then its power; the job has to end well by
+itself. The machine is then switched on again, and the cluster's own autoscaler has to bring it back. Then the head
+loses link and power in the middle of a training, is switched on again, and `ray up` and the same `orchestrator submit`
+are repeated. Every result must be that of an undisturbed run, to the last bit. `ray down` has to leave no process.
+
+    python -m tests.cluster.three_hosts [--folder runs/cluster-test/three-hosts]     (as root)
+
+Phases that are done are kept in the folder, so that an interrupted suite goes on. The last line is the figure.
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from orchestrator.artifacts.manifest import MANIFEST_NAME
+from orchestrator.artifacts.storage import read_json, write_json
+from tests.cluster import line
+from tests.cluster.hosts import Host, missing_tools
+from tests.cluster.line import NAME, PHASES, TRAIN, Record
+from tests.cluster.machines import SHEET, Machines, machines
+
+WITHOUT_LINK_S, EXIT_LOST = 5.0, 81
+SWITCHED_OFF_S = 40.0  # Ray notices within half a minute; a machine that came back sooner would hide that
+
+
+def lose_worker(made: Machines, phase: line.Phase, record: Record) -> None:
+    """One phase: a worker at work loses link and power, the job ends well, the worker comes back."""
+    begun, root = time.monotonic(), made.shared / "disturbed"
+    command = made.submit(phase.command, "disturbed")
+    done = line.at_moment(phase, root, lambda: command.poll() is None)
+    work = [phase.working(worker.processes()) for worker in made.workers]
+    worker = made.workers[work.index(max(work))]
+    if not max(work):
+        raise SystemExit(f"no machine is at work on {phase.command}")
+    worker.cut_link()
+    time.sleep(WITHOUT_LINK_S)
+    worker.cut_power()
+    off = time.monotonic()
+    code = command.wait()
+    seconds = time.monotonic() - begun
+    if code:
+        raise SystemExit(f"{phase.command} ended with {code} after the loss; see {made.folder}/desk.log")
+    time.sleep(max(0.0, SWITCHED_OFF_S - (time.monotonic() - off)))
+    made.until(lambda: made.nodes() == len(made.workers), "the loss is noticed")
+    worker.start()
+    on = time.monotonic()
+    made.until(lambda: made.nodes() == 1 + len(made.workers), f"{worker.name} is back")
+    record.keep(
+        phase.command,
+        f"{phase.command}: {worker.name} with {max(work)} of {sum(work)} processes at work lost its link and its power "
+        f"after {done} {phase.unit}; the job ended with {code}, in {seconds:.0f} s; switched on, the cluster had it "
+        f"back after {time.monotonic() - on:.0f} s",
+    )
+
+
+def lose_head(made: Machines, record: Record) -> None:
+    """The head loses link and power in the middle of a training; switched on, the same commands go on."""
+    root = made.shared / "headless"
+    if not (root / NAME).is_dir():
+        shutil.copytree(made.shared / "undisturbed", line.fresh(root), dirs_exist_ok=True)
+    for part in ("arms", "evaluations", "report"):
+        shutil.rmtree(root / NAME / part, ignore_errors=True)
+    assert (root / NAME / "sweeps" / line.SWEEP / MANIFEST_NAME).is_file()
+    command = made.submit("run", "headless")
+    done = line.at_moment(TRAIN, root, lambda: command.poll() is None)
+    made.head.cut_link()
+    time.sleep(WITHOUT_LINK_S)
+    made.head.cut_power()
+    code, status = command.wait(), made.last_line()["status"]
+    if (code, status) != (EXIT_LOST, "LOST"):
+        raise SystemExit(f"submit told {status} and ended with {code} when the head was gone")
+    made.head.start()
+    seconds = made.up()
+    if code := made.submit("run", "headless").wait():
+        raise SystemExit(f"the same submit ended with {code} on the new head; see {made.folder}/desk.log")
+    record.keep(
+        "head",
+        f"head: lost its link and its power after {done} epochs; submit told LOST and ended with {EXIT_LOST}; `ray up` "
+        f"again had all three after {seconds:.0f} s; the same submit went on and ended with 0",
+    )
+
+
+def rest(host: Host) -> list[str]:
+    """What runs on a machine besides sshd."""
+    found = []
+    for process in host.processes():
+        with contextlib.suppress(OSError):
+            if not process.name().startswith("sshd"):
+                found.append(" ".join(process.cmdline())[:120])
+    return found
+
+
+def main() -> int:
+    """Up, undisturbed, each phase with a loss, the head's loss, down; then compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--folder", type=Path, default=Path("runs/cluster-test/three-hosts"))
+    folder: Path = parser.parse_args().folder.resolve()
+    if os.geteuid() != 0 or (missing := missing_tools()):
+        print(f"three hosts: NOT RUN: needs root and {', '.join(missing) if os.geteuid() == 0 else 'its tools'}")
+        return 69
+    folder.mkdir(parents=True, exist_ok=True)
+    record = Record(folder / "record.json")
+    record.tell_again()
+    if "down" not in record:
+        with machines(folder) as made:
+            disturb(made, record)
+    return told(folder, record)
+
+
+def disturb(made: Machines, record: Record) -> None:
+    """Everything that needs the machines and is not in the record yet."""
+    seconds = made.up()
+    print(f"ray up: head and {len(made.workers)} workers are there after {seconds:.0f} s", flush=True)
+    if "undisturbed" not in record:
+        begun = time.monotonic()
+        root = line.fresh(made.shared / "undisturbed")
+        if code := made.submit("run", root.name).wait():
+            raise SystemExit(f"the undisturbed job ended with {code}; see {made.folder}/desk.log")
+        write_json(made.folder / "undisturbed.json", line.content(root))
+        record.keep("undisturbed", f"undisturbed: the line, submitted, in {time.monotonic() - begun:.0f} s")
+    for phase in PHASES:
+        if phase.command not in record:
+            if phase is PHASES[0]:
+                line.fresh(made.shared / "disturbed")
+            lose_worker(made, phase, record)
+    if "head" not in record:
+        lose_head(made, record)
+    made.close_tunnel()
+    made.desk_does(f"ray down -y {SHEET}")
+    left = {host.name: rest(host) for host in (made.head, *made.workers)}
+    if any(left.values()):
+        raise SystemExit(f"ray down left {left}")
+    record.keep("down", "ray down: no process but sshd is left on head and workers")
+
+
+def told(folder: Path, record: Record) -> int:
+    """Compare, and tell the figure."""
+    wanted = read_json(folder / "undisturbed.json")
+    different = [
+        f"{root}: {part}"
+        for root in ("disturbed", "headless")
+        for part in line.compare(wanted, line.content(folder / "shared" / root))
+    ]
+    twice = [line.paid_twice(folder / "shared" / root) for root in ("disturbed", "undisturbed")]
+    same = f"DIFFERENT: {different}" if different else "every result identical to the undisturbed run's"
+    print(
+        f"three hosts: {len(PHASES)} workers lost, one in each of {', '.join(p.command for p in PHASES)}, and the head "
+        f"in training: {same}"
+        f"; {twice[0]} captions paid twice ({twice[1]} without a loss); ray down left nothing"
+    )  # fmt: skip
+    return 1 if different else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

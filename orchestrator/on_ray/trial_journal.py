@@ -1,10 +1,12 @@
 """What a trial has told, epoch by epoch, on disk as it is told: a scheduler can hear it again after any crash.
 
 Reads and writes `told.jsonl`, one line for each epoch, and `lineage.json`, the states of other trials that a trial of a
-population has gone on from. Imports no torch: proxies of trials read it too. Knows nothing of Ray.
+population has gone on from; copies states to `donors/`. Imports no torch: proxies of trials read it too. Knows nothing
+of Ray.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -57,6 +59,16 @@ def generation_folder(sweep: Path, number: int, generation: int) -> Path:
 def kept_state(sweep: Path, turn: TrialTurn, epoch: int) -> Path:
     """Where the state of a trial after an epoch is kept for others, until the sweep ends."""
     return sweep / DONORS / turn.key / f"generation_{turn.generation:02d}_epoch_{epoch:04d}.pt"
+
+
+def keep_state(sweep: Path, turn: TrialTurn, epoch: int, state: Path) -> None:
+    """Copy a checkpoint to where others may go on from it, its header first: where the state is there, all is."""
+    kept = kept_state(sweep, turn, epoch)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for source, copy in ((state.with_suffix(".json"), kept.with_suffix(".json")), (state, kept)):
+        unfinished = copy.with_name(f".{copy.name}")
+        shutil.copyfile(source, unfinished)
+        unfinished.replace(copy)
 
 
 def read_lineage(sweep: Path, number: int) -> list[TrialTurn]:

@@ -6,7 +6,6 @@ asks for it, so that a stopped trial trains no step too many. Knows nothing of R
 
 import math
 import os
-import shutil
 import threading
 import time
 import traceback
@@ -21,7 +20,7 @@ from orchestrator.errors import ArtifactError, OrchestratorError
 from orchestrator.executors.protocol import SweepJob
 from orchestrator.executors.trial_run import start_trial_run
 from orchestrator.on_ray.trial_desk import ALONE_AFTER, FAILS_AFTER
-from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, Row, TrialTurn, kept_state
+from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, Row, TrialTurn, keep_state, kept_state
 from orchestrator.training.pack import Pack, Told
 
 PATIENCE_S = 30.0  # a member that nobody asks for leaves: the process that asked for it has died
@@ -251,7 +250,7 @@ class TrialWorker:
     def _leave(self, seat: _Seat) -> None:
         try:
             if seat.is_to_be_kept:
-                _copy(self._pack.keep(seat.run_key), kept_state(self._job.folder, seat.turn, seat.epoch))
+                keep_state(self._job.folder, seat.turn, seat.epoch, self._pack.keep(seat.run_key))
             self._pack.leave(seat.run_key)
         except Exception as failed:  # what was saved before is on disk; it goes on from there
             seat.error = _said(failed)
@@ -294,15 +293,6 @@ class TrialWorker:
         if trials != self._trained:
             self._trained = trials
             ray.get(self._desk.trains.remote(self._place, trials))
-
-
-def _copy(state: Path, kept: Path) -> None:
-    """Copy a checkpoint, its header first: where the state is there, all is."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    for source, copy in ((state.with_suffix(".json"), kept.with_suffix(".json")), (state, kept)):
-        unfinished = copy.with_name(f".{copy.name}")
-        shutil.copyfile(source, unfinished)
-        unfinished.replace(copy)
 
 
 def _said(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 Everything that training reads is made before. Each driver then trains one student of the smoke experiment with a
 ResNet-18 in place of its own, again and again in fresh processes that take turns; the training notes when it reached
-what (`first_step.json`). Medians are told. Imports are measured by the same modules in a fresh interpreter. `--cold`
+what (`first_step.json`). Medians are told, of wall time and of the training process's own processor time, which a busy
+machine disturbs less; imports are those of the same modules in a fresh interpreter. `--cold`
 has the kernel forget the environment's and the data's files before each command (as far as no running process maps
 them) and removes the memory-mapped copies of teacher rows, so that they are read and made anew.
 """
@@ -10,6 +11,7 @@ them) and removes the memory-mapped copies of teacher rows, so that they are rea
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -28,15 +30,15 @@ IMPORTS = {
     "in process": "import orchestrator.stages.command, orchestrator.executors.in_process, "
     "orchestrator.students.networks.timm_student",
     "torchrun": "import jobs.train_worker, orchestrator.students.networks.timm_student",
-    "Ray Train": "import orchestrator.stages.command, orchestrator.on_ray.executor",
+    "Ray Train": "import ray.train.torch, orchestrator.on_ray.train, orchestrator.students.networks.timm_student",
 }
 PHASES = {
-    "begun": "sheet, plans and start of the engine",
     "data": "index, pixels and teacher rows",
     "student": "student, losses, optimiser",
     "first_batch": "first batch",
     "first_step": "first step",
 }
+Seconds = tuple[float, float]  # of wall and of processor time
 
 
 def commands(root: Path) -> dict[str, list[str]]:
@@ -57,27 +59,33 @@ def prepare(root: Path) -> None:
     run([str(BIN / "orchestrator"), "write-jobs", *SHEET[:1], str(root / "jobs"), *SHEET[1:], *options, "--quiet"])
 
 
-def run(command: list[str]) -> float:
-    """Seconds to the command's end."""
+def run(command: list[str]) -> Seconds:
+    """The command to its end."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    wall = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
-    return time.perf_counter() - started
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measured(driver: str, command: list[str], root: Path) -> dict[str, float]:
-    """Seconds of each phase of one command; `total` is from the command to the end of the first step."""
+def measured(driver: str, command: list[str], root: Path) -> dict[str, Seconds]:
+    """Each phase of one command: wall time from its start, and the processor time of the process that trains."""
     folder = root / "smoke" / "arms" / ARM
     shutil.rmtree(folder.parent)
     imports = run([sys.executable, "-c", IMPORTS[driver]])
-    begun = time.time()
+    started = time.time()
     run(command)
-    at = json.loads((folder / MOMENTS).read_text())
-    found, before = {"imports": imports}, begun + imports
+    moments = json.loads((folder / MOMENTS).read_text())
+    at, busy = moments["at"], moments["processor_s"]
+    before = at["begun"], busy["begun"]
+    found = {"to the begin of the training": (before[0] - started, before[1]), "of it imports, measured alone": imports}
     for name, what in PHASES.items():
-        found[what], before = at[name] - before, at[name]
-    return {**found, "total": at["first_step"] - begun}
+        found[what] = at[name] - before[0], busy[name] - before[1]
+        before = at[name], busy[name]
+    return {**found, "command to first step": (at["first_step"] - started, busy["first_step"])}
 
 
 def forget(root: Path) -> None:
@@ -108,17 +116,17 @@ def main() -> None:
         root = Path(name)
         prepare(root)
         before: Callable[[], None] = (lambda: forget(root)) if given.cold else (lambda: None)
-        rows: dict[str, list[dict[str, float]]] = {driver: [] for driver in IMPORTS}
+        rows: dict[str, list[dict[str, Seconds]]] = {driver: [] for driver in IMPORTS}
         for number in range(given.repeats):
             for driver, command in commands(root).items():
                 before()
                 rows[driver].append(measured(driver, command, root))
-                print(f"turn {number}, {driver}: {rows[driver][-1]['total']:.1f} s", flush=True)
-    print(f"{'cold' if given.cold else 'warm'}, medians of {given.repeats} turns, seconds")
-    names = list(rows["in process"][0])
-    print(f"{'':40}" + "".join(f"{driver:>12}" for driver in rows))
-    for name in names:
-        print(f"{name:40}" + "".join(f"{statistics.median(r[name] for r in rows[d]):12.2f}" for d in rows))
+                print(f"turn {number}, {driver}: {rows[driver][-1]['command to first step'][0]:.1f} s", flush=True)
+    print(f"{'cold' if given.cold else 'warm'}, medians of {given.repeats} turns: wall / processor seconds")
+    print(f"{'':32}" + "".join(f"{driver:>18}" for driver in rows))
+    for name in rows["in process"][0]:
+        told = [[statistics.median(row[name][clock] for row in of) for clock in (0, 1)] for of in rows.values()]
+        print(f"{name:32}" + "".join(f"{wall:>10.2f} / {busy:5.2f}" for wall, busy in told))
 
 
 if __name__ == "__main__":

@@ -35,29 +35,37 @@ class OpenAIEndpointSettings(Frozen):
     declared_version: str = Field(min_length=1, description="what pins the model: a dated name, a revision, a digest")
 
     max_new_tokens: int = Field(default=64, ge=1, le=16384)
-    token_limit_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    token_limit_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        default="max_tokens", description="what the endpoint calls the longest answer"
+    )
     temperature: float | None = Field(default=0.0, ge=0, le=2, description="null sends none: some models refuse it")
     seed: int | None = Field(default=None, description="null sends none")
     extra_body: dict[str, JsonValue] = Field(
         default_factory=dict, description="more fields of the request, such as top_p or chat_template_kwargs"
     )
-    image_format: Literal["png", "jpeg"] = "png"
-    jpeg_quality: int = Field(default=90, ge=1, le=95)
+    image_format: Literal["png", "jpeg"] = Field(default="png", description="how images are sent")
+    jpeg_quality: int = Field(default=90, ge=1, le=95, description="of images that are sent as JPEG")
     max_side: int | None = Field(default=None, ge=16, description="larger images are made smaller, pixels")
-    image_detail: Literal["low", "high", "auto"] | None = None
+    image_detail: Literal["low", "high", "auto"] | None = Field(
+        default=None, description="resolution that the endpoint is asked to look at; null sends none"
+    )
 
     api_key_env: str | None = Field(default=None, description="name of the environment variable that holds the key")
     api_key_file: str | None = Field(default=None, description="path of a file that holds the key and nothing else")
     allow_plain_http: bool = Field(default=False, description="send the key unencrypted over a network")
     concurrency: int = Field(default=8, ge=1, le=1024, description="requests in flight")
-    requests_per_minute: float | None = Field(default=None, gt=0)
+    requests_per_minute: float | None = Field(default=None, gt=0, description="at most; null: no limit")
     tokens_per_minute: float | None = Field(default=None, gt=0, description="prompt and completion tokens together")
     timeout_s: float = Field(default=120.0, gt=0, description="for one attempt, from connecting to the last byte")
-    max_retries: int = Field(default=6, ge=0, le=100)
+    max_retries: int = Field(default=6, ge=0, le=100, description="further attempts after a failure that may pass")
     backoff_s: float = Field(default=0.5, gt=0, description="before the first retry; doubles up to 30 s, with jitter")
     max_retry_after_s: float = Field(default=120.0, ge=0, description="a Retry-After beyond this ends the attempts")
-    usd_per_million_prompt_tokens: float = Field(default=0.0, ge=0)
-    usd_per_million_completion_tokens: float = Field(default=0.0, ge=0)
+    usd_per_million_prompt_tokens: float = Field(
+        default=0.0, ge=0, description="the endpoint's price, for the budget and the plan"
+    )
+    usd_per_million_completion_tokens: float = Field(
+        default=0.0, ge=0, description="the endpoint's price, for the budget and the plan"
+    )
     max_cost_usd: float | None = Field(default=None, gt=0, description="further prompts are refused for this run")
 
     @model_validator(mode="after")

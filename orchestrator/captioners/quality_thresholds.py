@@ -18,12 +18,14 @@ class CaptionThresholds(Frozen):
     space as the text encoder.
     """
 
-    min_words: int | None = Field(default=None, ge=1)
-    max_words: int | None = Field(default=None, ge=1)
+    min_words: int | None = Field(default=None, ge=1, description="fewer are dropped; null: no limit")
+    max_words: int | None = Field(default=None, ge=1, description="more are dropped; null: no limit")
     max_repeated_fraction: float | None = Field(default=None, ge=0, lt=1)
-    must_name_class: bool = False
+    must_name_class: bool = Field(default=False, description="drop captions that do not hold the class name")
     min_clip_score: float | None = Field(default=None, gt=0, le=2.5)
-    drop_duplicates_across_classes: bool = False
+    drop_duplicates_across_classes: bool = Field(
+        default=False, description="drop captions that are said of images of several classes"
+    )
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Self:

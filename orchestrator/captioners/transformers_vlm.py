@@ -29,7 +29,9 @@ class TransformersCaptionerSettings(Frozen):
     model: str = Field(default="embedded:tiny_vlm", description="directory, hub id, or embedded:NAME")
     revision: str | None = Field(default=None, description="commit hash (40 hexadecimal digits) of a hub id")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    attention: Literal["eager", "sdpa"] = "sdpa"
+    attention: Literal["eager", "sdpa"] = Field(
+        default="sdpa", description="which of transformers' implementations computes attention"
+    )
     device_map: Literal["auto", "balanced", "sequential"] | None = Field(
         default=None, description="spread a model over the GPUs that the actor has; null: all of it on one device"
     )

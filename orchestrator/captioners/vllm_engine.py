@@ -36,7 +36,9 @@ class VllmCaptionerSettings(Frozen):
     revision: str | None = None
     vllm_version: str = Field(default="0.29.0", description="what ray[llm] 2.60 installs")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "bfloat16"
-    quantization: str | None = None
+    quantization: str | None = Field(
+        default=None, description="vLLM's name of it (awq, fp8, ...); null: the model's own"
+    )
     max_model_len: int | None = Field(default=None, ge=64, description="tokens of prompt, image and answer together")
     max_new_tokens: int = Field(default=64, ge=1, le=16384)
     temperature: float = Field(default=0.0, ge=0, le=2)

@@ -19,7 +19,7 @@ from orchestrator.training.input_settings import InputSettings
 class ActorPoolSettings(Frozen):
     """Actors that hold a teacher; `num_gpus_per_actor` may be a fraction, so that several share a device."""
 
-    num_actors: int = Field(default=1, ge=1)
+    num_actors: int = Field(default=1, ge=1, description="processes that each hold the teacher")
     max_actors: int | None = Field(default=None, ge=1, description="grow up to this many while there is work; null: no")
     num_cpus_per_actor: float = Field(default=1, ge=0)
     num_gpus_per_actor: float = Field(default=0, ge=0)
@@ -153,9 +153,11 @@ class ClusterSettings(Frozen):
     """
 
     address: str = Field(default="local", description="'local', 'auto' (the running one), or ray://...")
-    num_cpus: int | None = Field(default=None, ge=1)
+    num_cpus: int | None = Field(default=None, ge=1, description="of a local cluster; null: all that the machine has")
     num_gpus: int | None = Field(default=None, ge=0)
-    object_store_mib: int | None = Field(default=None, ge=80)
+    object_store_mib: int | None = Field(
+        default=None, ge=80, description="memory of a local cluster's object store, MiB; null: Ray's own choice"
+    )
     grows_to: tuple[NodeKind, ...] = ()
 
     @model_validator(mode="after")
@@ -168,16 +170,18 @@ class ClusterSettings(Frozen):
 class PriceSettings(Frozen):
     """What things cost, in USD, for `orchestrator plan`; null: not told. Endpoints carry their own token prices."""
 
-    gpu_hour_usd: float | None = Field(default=None, ge=0)
-    cpu_hour_usd: float | None = Field(default=None, ge=0)
-    storage_gib_month_usd: float | None = Field(default=None, ge=0)
+    gpu_hour_usd: float | None = Field(default=None, ge=0, description="of one GPU")
+    cpu_hour_usd: float | None = Field(default=None, ge=0, description="of one processor core")
+    storage_gib_month_usd: float | None = Field(default=None, ge=0, description="of one GiB kept for a month")
 
 
 class Execution(Frozen):
     """One execution sheet, `jobs/executions/*.yaml`."""
 
-    name: str
-    engine: Literal["ray", "in_process"] = "ray"
+    name: str = Field(description="what the sheet is called; nothing depends on it")
+    engine: Literal["ray", "in_process"] = Field(
+        default="ray", description="ray, or one process in which one thing follows another"
+    )
     storage_root: str = Field(
         default="runs",
         description="folder of all artifacts, stores, checkpoints and tracking, shared by all nodes; or a URI "
@@ -196,15 +200,19 @@ class Execution(Frozen):
         description="folder on each node for the memory-mapped copies of teacher rows; null = beside the artifact, or "
         "in the node's temporary folder where the storage root is no folder",
     )
-    cluster: ClusterSettings = ClusterSettings()
-    captioning: ActorPoolSettings = ActorPoolSettings()
+    cluster: ClusterSettings = Field(default=ClusterSettings(), description="which Ray cluster the work runs on")
+    captioning: ActorPoolSettings = Field(default=ActorPoolSettings(), description="actors that caption")
     embedding: ActorPoolSettings = ActorPoolSettings(batch_size=128)
-    training: WorkerSettings = WorkerSettings()
-    input: InputSettings = InputSettings()
-    checkpoints: CheckpointSettings = CheckpointSettings()
-    trials: TrialSettings = TrialSettings()
-    tracking: TrackingSettings = TrackingSettings()
-    prices: PriceSettings = PriceSettings()
+    training: WorkerSettings = Field(default=WorkerSettings(), description="workers that train one student together")
+    input: InputSettings = Field(default=InputSettings(), description="how batches are loaded and decoded")
+    checkpoints: CheckpointSettings = Field(
+        default=CheckpointSettings(), description="when and where trainings are saved"
+    )
+    trials: TrialSettings = Field(
+        default=TrialSettings(), description="trainings that run side by side: a sweep's trials, an evidence's cells"
+    )
+    tracking: TrackingSettings = Field(default=TrackingSettings(), description="where runs are reported")
+    prices: PriceSettings = Field(default=PriceSettings(), description="what things cost, for the plan and the report")
 
     @property
     def is_remote(self) -> bool:

@@ -50,7 +50,7 @@ class SweepReference(Frozen):
     """Which search space to run, and for which arm; the arm is then trained with the best values found."""
 
     space: str = Field(description="path of a search space, relative to the working directory")
-    arm: str
+    arm: str = Field(description="whose settings the trials vary; its final student takes the best values")
 
 
 class Experiment(Frozen):

@@ -33,12 +33,16 @@ class LongTailSettings(Frozen):
     Only the training split of the seen classes is thinned.
     """
 
-    profile: Literal["exponential", "pareto"] = "exponential"
+    profile: Literal["exponential", "pareto"] = Field(
+        default="exponential", description="how counts fall from the most frequent class to the rarest"
+    )
     ratio: float | None = Field(default=None, gt=0, le=1)
     imbalance: float | None = Field(default=None, ge=1)
     max_per_class: int | None = Field(default=None, ge=1)
     alpha: float = Field(default=6.0, gt=0, description="power of the Pareto distribution")
-    order: Literal["label", "shuffled"] = "label"
+    order: Literal["label", "shuffled"] = Field(
+        default="label", description="which class has which rank: by label, or drawn by the seed"
+    )
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")

@@ -34,7 +34,9 @@ class OodSplitSettings(Frozen):
     """
 
     seed: int = Field(default=0, ge=0)
-    train_fraction: float = Field(default=0.7, gt=0, le=1)
+    train_fraction: float = Field(
+        default=0.7, gt=0, le=1, description="of each seen class's images that go to train; the rest go to select"
+    )
     num_seen: int | None = Field(default=None, ge=1)
     images_of: tuple[Literal["train", "select", "report"], ...] = (SPLIT_TRAIN, SPLIT_SELECT, SPLIT_REPORT)
     lists: dict[ListName, str] | None = None

@@ -42,11 +42,11 @@ class ShapesSettings(DatasetSource):
 
     kind: Literal["shapes"] = "shapes"
     seed: int = Field(default=7, ge=0, le=MAX_SEED)
-    num_classes: int = Field(default=48, ge=2, le=len(CLASS_NAMES))
-    max_count: int = Field(default=350, ge=1)
+    num_classes: int = Field(default=48, ge=2, le=len(CLASS_NAMES), description="kinds of shapes")
+    max_count: int = Field(default=350, ge=1, description="training images of the most frequent class")
     imbalance_ratio: float = Field(default=100.0, ge=1.0)
-    num_select_per_class: int = Field(default=50, ge=1)
-    num_report_per_class: int = Field(default=200, ge=1)
+    num_select_per_class: int = Field(default=50, ge=1, description="images of each class in the selection split")
+    num_report_per_class: int = Field(default=200, ge=1, description="images of each class in the report split")
 
     def train_counts(self) -> tuple[int, ...]:
         """Training images of each class: the exponential profile of Cui et al. (CVPR 2019), at least one."""

@@ -107,7 +107,7 @@ class SelectFromTrain(DatasetSource):
     """
 
     select_fraction: float = Field(default=0.0, ge=0, lt=1)
-    select_seed: int = Field(default=0, ge=0)
+    select_seed: int = Field(default=0, ge=0, description="of the draw of the images that are set aside")
 
     def with_select(self, listing: Listing) -> Listing:
         """The listing with its `select` split drawn from `train`."""

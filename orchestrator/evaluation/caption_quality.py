@@ -5,13 +5,15 @@ Holds pure functions from texts and vectors to a table. Reads and writes nothing
 
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from orchestrator.evaluation.class_mentions import names_class
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NGRAM = 3  # words; two repeated words ("a red") are good English, three seldom are
 LONGEST_PHRASE = 4  # words of a phrase that is looked for in runs
@@ -99,7 +101,7 @@ def measure_captions(
     labels: Integers,
     class_names: Sequence[str],
     cosine: Floats | None = None,
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """One row of measures for each of N captions (of each image at most one for each prompt), in their order.
 
     Columns: those of `TextMeasures`; `empty` (no word), `repeats` (a phrase three times in a row, or a
@@ -107,6 +109,8 @@ def measure_captions(
     `duplicate_across_classes` (another image, or one of another class, has the very same caption for the same prompt),
     `names_class` (see `names_class`), `clip_score` (float32, NaN where there is no cosine).
     """
+    import pandas as pd
+
     texts, codes = np.unique(np.asarray(captions, dtype=object).astype(str), return_inverse=True)
     measured = pd.DataFrame([measure_text(str(text)) for text in texts], columns=list(TextMeasures._fields))
     kinds = {"words": np.int32, "characters": np.int32, "repeated_fraction": np.float64, "longest_run": np.int32}
@@ -126,12 +130,14 @@ def measure_captions(
     return frame
 
 
-def _cut_off(frame: pd.DataFrame, prompts: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _cut_off(frame: "pd.DataFrame", prompts: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """A guess at captions that the token limit ended: long ones without an end, where shorter ones do end.
 
     Long is 0.75 of the prompt's longest caption or more, in words. Where fewer than half of the prompt's shorter
     captions (of all, if none is shorter) end as sentences, a missing end says nothing: that may be its style.
     """
+    import pandas as pd
+
     result = np.zeros(len(frame), dtype=bool)
     words, ends = frame["words"].to_numpy(), frame["ends_sentence"].to_numpy()
     for prompt in pd.unique(prompts):

@@ -6,13 +6,15 @@ it. Reads and writes nothing.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from orchestrator.evaluation.caption_quality import FLAGS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DISTRIBUTIONS = ("words", "characters", "repeated_fraction", "clip_score")
 QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
@@ -20,13 +22,15 @@ NUM_BINS = 30
 FAULTS = ("empty", "repeats", "cut_off", "duplicate_across_classes")
 
 
-def summarise(measured: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+def summarise(measured: "pd.DataFrame", by: Sequence[str]) -> "pd.DataFrame":
     """One row for each combination of `by` that occurs, sorted: counts, shares (0..1), means and quantiles.
 
     Columns: `captions`, `scored` (with a CLIP score), a share for each of `FLAGS`, `longest_run_max`, and for each of
     `DISTRIBUTIONS` its `_mean`, `_p05`, `_p25`, `_median`, `_p75`, `_p95`; NaN where nothing was measured. An empty
     table gives an empty one.
     """
+    import pandas as pd
+
     grouped = measured.groupby(list(by), sort=True, observed=True)
     parts: dict[str, Any] = {"captions": grouped.size(), "scored": grouped["clip_score"].count()}
     shares = measured[list(FLAGS)].astype(np.float64).groupby([measured[name] for name in by], observed=True).mean()
@@ -39,7 +43,7 @@ def summarise(measured: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(parts)
 
 
-def worst_classes(by_class: pd.DataFrame, number: int) -> pd.DataFrame:
+def worst_classes(by_class: "pd.DataFrame", number: int) -> "pd.DataFrame":
     """The `number` classes of one prompt with the worst captions, worst first; rows of `summarise`, indexed by label.
 
     Worst is the lowest mean CLIP score; where no class has one, the lowest share that names the class, and among equals
@@ -79,7 +83,9 @@ class Example(NamedTuple):
     why: str
 
 
-def choose_examples(measured: pd.DataFrame, groups: Iterable[str], *, num_each: int, num_random: int) -> list[Example]:
+def choose_examples(
+    measured: "pd.DataFrame", groups: Iterable[str], *, num_each: int, num_random: int
+) -> list[Example]:
     """Images of each group: the best, median and worst by CLIP score, then others by lot; no image twice.
 
     An image's score is the mean over its prompts. Without any score, `num_each` images with the most faults stand for

@@ -5,13 +5,16 @@ Holds pure functions. Reads and writes nothing. Knows nothing of text sources an
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from orchestrator.captioners.quality_thresholds import CaptionThresholds
 from orchestrator.evaluation.caption_quality import Floats, Integers, measure_captions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Mask = npt.NDArray[np.bool_]
 
@@ -75,7 +78,7 @@ def apply_thresholds(
     return Verdict(present, fails)
 
 
-def _fails(name: str, thresholds: CaptionThresholds, measured: pd.DataFrame) -> Mask:
+def _fails(name: str, thresholds: CaptionThresholds, measured: "pd.DataFrame") -> Mask:
     if name == "must_name_class":
         return ~measured["names_class"].to_numpy()
     if name == "drop_duplicates_across_classes":

@@ -49,5 +49,7 @@ class EvaluationSettings(Frozen):
     test_prior: tuple[float, ...] | None = None
     balanced_logits: bool = False
     max_images: int = Field(default=5000, ge=2, description="of a split, for coherence; evenly spaced rows beyond it")
-    latency_batch_sizes: tuple[int, ...] = (1, 32)
-    latency_threads: tuple[int, ...] = (1,)
+    latency_batch_sizes: tuple[int, ...] = Field(default=(1, 32), description="at which latency is measured")
+    latency_threads: tuple[int, ...] = Field(
+        default=(1,), description="of the processor, at each of which latency is measured"
+    )

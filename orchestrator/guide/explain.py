@@ -43,6 +43,13 @@ EVERYWHERE = {
     "num_gpus_per_actor": "GPUs that one actor occupies; a fraction shares one",
     "num_cpus_per_worker": "processors that one worker occupies in Ray's books",
     "num_gpus_per_worker": "GPUs that one worker occupies",
+    "select_seed": "of the draw of the images that are set aside for the selection split",
+    "head_depth": "hidden layers of the loss's projection head, each Linear, BatchNorm where it is on, ReLU; 0: linear",
+    "head_hidden_dim": "width of the head's hidden layers; null: that of the student's feature",
+    "head_dim": "width of the head's output",
+    "head_batch_norm": "BatchNorm in the head's hidden layers",
+    "queue_size": "keys of earlier batches that are kept, a multiple of the global batch; 0: none",
+    "learnable_scale": "learn the scale with the student",
     "label_smoothing": "share of the target that is spread over all classes",
     "extensions": "file names that are images, by their ends; capitals do not matter",
     "in_chans": "colours of the image, 3 for RGB",
@@ -130,7 +137,24 @@ def meaning_of(model: type[BaseModel], name: str) -> str:
             told = [sentence for sentence in sentences(doc) if re.search(rf"`(?:[\w.]+, )*{name}\b", sentence)]
             if told:
                 return " ".join(told).rstrip(";")
+            if name in (attributes := attributes_of(doc)):
+                return attributes[name]
     return EVERYWHERE.get(name, "")
+
+
+def attributes_of(doc: str) -> dict[str, str]:
+    """What the part `Attributes:` of a docstring says of each name."""
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in doc.partition("Attributes:\n")[2].splitlines():
+        if not line.startswith("    "):
+            break
+        if entry := re.fullmatch(r"    ((?:\w+, )*\w+): (.*)", line):
+            names = entry[1].split(", ")
+            found |= dict.fromkeys(names, entry[2].strip())
+        else:
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+    return found
 
 
 def sentences(doc: str) -> list[str]:

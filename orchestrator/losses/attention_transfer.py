@@ -32,7 +32,9 @@ class AttentionTransferSettings(Frozen):
 
     kind: Literal["attention_transfer"] = "attention_transfer"
     weight: float = Field(default=1000.0, ge=0)
-    power: float = Field(default=2.0, ge=1, le=8)
+    power: float = Field(
+        default=2.0, ge=1, le=8, description="of the activations before they are averaged over channels"
+    )
     signed: bool = False
     form: Literal["code", "paper"] = "code"
     pooled: Literal["teacher_feature", "teacher_image"] | None = None

@@ -26,7 +26,7 @@ class BalancedBinaryCrossEntropySettings(Frozen):
 
     kind: Literal["balanced_binary_cross_entropy"] = "balanced_binary_cross_entropy"
     weight: float = Field(default=1.0, ge=0)
-    tau: float = Field(default=1.0, gt=0)
+    tau: float = Field(default=1.0, gt=0, description="strength of the prior that is added to the logits")
     prior_floor: float | None = Field(default=None, gt=0, lt=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     target_threshold: float | None = Field(default=None, ge=0, lt=1)

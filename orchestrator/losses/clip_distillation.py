@@ -23,8 +23,12 @@ class ClipDistillationSettings(SimilaritySettings):
     """
 
     kind: Literal["clip_distillation"] = "clip_distillation"
-    contrastive_weight: float = Field(default=1.0, ge=0)
-    distill_weight: float = Field(default=1.0, ge=0)
+    contrastive_weight: float = Field(
+        default=1.0, ge=0, description="of the CLIP loss on the batch's own pairs; 0 leaves it out"
+    )
+    distill_weight: float = Field(
+        default=1.0, ge=0, description="of the cross-entropy with the teacher's similarities; 0 leaves it out"
+    )
     teacher_scale: float = Field(default=100.0, gt=0)
     subtract_entropy: bool = False
 

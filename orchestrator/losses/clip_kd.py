@@ -32,16 +32,29 @@ class ClipKdSettings(Frozen):
 
     kind: Literal["clip_kd"] = "clip_kd"
     weight: float = Field(default=1.0, ge=0)
-    contrastive_weight: float = Field(default=1.0, ge=0)
-    fd_weight: float = Field(default=2000.0, ge=0)
-    crd_weight: float = Field(default=1.0, ge=0)
-    icl_weight: float = Field(default=1.0, ge=0)
-    cross_kd_weight: float = Field(default=0.0, ge=0)
-    gd_weight: float = Field(default=0.0, ge=0)
-    afd_weight: float = Field(default=0.0, ge=0)
-    scale: float = Field(default=1 / 0.07, gt=0, le=LARGEST_SCALE)
-    learnable_scale: bool = True
-    teacher_scale: float = Field(default=100.0, gt=0)
+    contrastive_weight: float = Field(default=1.0, ge=0, description="of the CLIP loss on labels; 0 leaves it out")
+    fd_weight: float = Field(
+        default=2000.0, ge=0, description="of fd, mean squared distance of unit embeddings, image and text"
+    )
+    crd_weight: float = Field(default=1.0, ge=0, description="of crd, KL of the similarities of student and teacher")
+    icl_weight: float = Field(
+        default=1.0, ge=0, description="of icl, the student's images against the teacher's texts, and the reverse"
+    )
+    cross_kd_weight: float = Field(default=0.0, ge=0, description="of cross_kd, KL on the similarities of icl")
+    gd_weight: float = Field(default=0.0, ge=0, description="of gd, mean squared distance of the CLIP loss' gradients")
+    afd_weight: float = Field(
+        default=0.0, ge=0, description="of afd, student and teacher fused by a linear map and contrasted"
+    )
+    scale: float = Field(
+        default=1 / 0.07,
+        gt=0,
+        le=LARGEST_SCALE,
+        description="multiplies the student's cosines; the start of a learnt one",
+    )
+    learnable_scale: bool = Field(default=True, description="learn the scale with the student")
+    teacher_scale: float = Field(
+        default=100.0, gt=0, description="multiplies the teacher's cosines; 100 is what CLIP learnt"
+    )
     scale_without_exp: bool = False
     inverse_gd_scale: bool = False
     negatives: Literal["global", "per_worker"] = "global"

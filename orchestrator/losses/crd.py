@@ -26,11 +26,11 @@ class CRDSettings(Frozen):
 
     kind: Literal["crd"] = "crd"
     weight: float = Field(default=0.8, ge=0)
-    dim: int = Field(default=128, ge=1)
+    dim: int = Field(default=128, ge=1, description="width of the projections and of the memories")
     num_negatives: int = Field(default=16384, ge=1)
     temperature: float = Field(default=0.07, ge=0.02)  # exp(1 / T) is then far inside float32
     momentum: float = Field(default=0.5, ge=0, lt=1)
-    epsilon: float = Field(default=1e-7, ge=0)
+    epsilon: float = Field(default=1e-7, ge=0, description="added to denominators against division by zero")
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     def build(self, context: LossContext) -> "ContrastiveRepresentationDistillation":

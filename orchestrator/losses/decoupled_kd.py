@@ -25,8 +25,10 @@ class DecoupledKDSettings(Frozen):
     kind: Literal["decoupled_kd"] = "decoupled_kd"
     weight: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=4.0, gt=0)
-    target_weight: float = Field(default=1.0, ge=0)
-    non_target_weight: float = Field(default=8.0, ge=0)
+    target_weight: float = Field(default=1.0, ge=0, description="alpha of the paper: of the KL on (label, all others)")
+    non_target_weight: float = Field(
+        default=8.0, ge=0, description="beta of the paper: of the KL among the other classes"
+    )
 
     @model_validator(mode="after")
     def _something_is_left(self) -> Self:

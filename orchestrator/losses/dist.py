@@ -23,8 +23,12 @@ class DistSettings(Frozen):
     kind: Literal["dist"] = "dist"
     weight: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=1.0, gt=0)
-    inter_weight: float = Field(default=1.0, ge=0)
-    intra_weight: float = Field(default=1.0, ge=0)
+    inter_weight: float = Field(
+        default=1.0, ge=0, description="of one minus the mean correlation over images (between classes)"
+    )
+    intra_weight: float = Field(
+        default=1.0, ge=0, description="of one minus the mean correlation over classes (between images)"
+    )
     negatives: Literal["global", "per_worker"] = "global"
 
     @model_validator(mode="after")

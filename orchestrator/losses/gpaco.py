@@ -25,13 +25,21 @@ class GPaCoSettings(KeyQueueSettings):
 
     kind: Literal["gpaco"] = "gpaco"
     weight: float = Field(default=1.0, ge=0)
-    alpha: float = Field(default=0.05, ge=0)
-    beta: float = Field(default=1.0, gt=0)
-    gamma: float = Field(default=1.0, gt=0)
-    supt: float = Field(default=1.0, gt=0)
-    base_temperature: float | None = Field(default=None, gt=0)
-    smooth: float = Field(default=0.0, ge=0, lt=1)
-    use_prior: bool = True
+    alpha: float = Field(
+        default=0.05, ge=0, description="weight of each key of the same label; the own class's centre weighs beta"
+    )
+    beta: float = Field(default=1.0, gt=0, description="weight of the own class's centre")
+    gamma: float = Field(default=1.0, gt=0, description="how often a key counts among the candidates")
+    supt: float = Field(default=1.0, gt=0, description="divides the centres' logits")
+    base_temperature: float | None = Field(
+        default=None,
+        gt=0,
+        description="scales the loss by temperature / base_temperature; null: the temperature itself",
+    )
+    smooth: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the own centre's weight that label smoothing gives to the others"
+    )
+    use_prior: bool = Field(default=True, description="add log(prior + 1e-9) to the centres' logits")
     head_depth: int = Field(default=2, ge=0)
 
     def build(self, context: LossContext) -> "GPaCo":

@@ -33,7 +33,9 @@ class ImageContrastiveSettings(Frozen):
     kind: Literal["image_contrastive"] = "image_contrastive"
     weight: float = Field(default=1.0, ge=0)
     mode: Literal["single", "bidirectional", "kl"] = "bidirectional"
-    form: Literal["cosine", "sq_l2"] = "cosine"
+    form: Literal["cosine", "sq_l2"] = Field(
+        default="cosine", description="what is divided by the temperature: the cosine, or minus the squared distance"
+    )
     temperature: float = Field(default=0.07, gt=0)
     learnable: bool = False
     mask_same_class: bool = False

@@ -29,8 +29,16 @@ class ImageDistillationSettings(Frozen):
 
     kind: Literal["image_distillation"] = "image_distillation"
     weight: float = Field(default=1.0, ge=0)
-    logit_weight: float = Field(default=1.0, ge=0)
-    feature_weight: float = Field(default=1.0, ge=0)
+    logit_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="of the KL between the class distributions of student and teacher; 0 leaves it out",
+    )
+    feature_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="of the squared distance of the projected feature to the teacher's; 0 leaves it out",
+    )
     teacher_temperature: float = Field(default=1.0, gt=0)
     direction: Literal["teacher_to_student", "student_to_teacher"] = "teacher_to_student"
     tau: float = Field(default=0.0, ge=0)

@@ -25,7 +25,9 @@ class LdamSettings(Frozen):
     kind: Literal["ldam"] = "ldam"
     weight: float = Field(default=1.0, ge=0)
     scale: float = Field(default=30.0, gt=0)
-    max_margin: float = Field(default=0.5, ge=0)
+    max_margin: float = Field(
+        default=0.5, ge=0, description="margin of the rarest class; a class's falls with n^(-1/4) of its images"
+    )
 
     def build(self, context: LossContext) -> "Ldam":
         from orchestrator.losses.formulas.ldam import Ldam

@@ -27,8 +27,12 @@ class MobileclipDrSettings(SimilaritySettings):
     """
 
     kind: Literal["mobileclip_dr"] = "mobileclip_dr"
-    contrastive_weight: float = Field(default=0.0, ge=0)
-    distill_weight: float = Field(default=1.0, ge=0)
+    contrastive_weight: float = Field(
+        default=0.0, ge=0, description="of the CLIP loss on the batch's own pairs; 0 leaves it out"
+    )
+    distill_weight: float = Field(
+        default=1.0, ge=0, description="of the distillation from the teachers' similarities; 0 leaves it out"
+    )
     teacher_dims: tuple[int, ...] = ()
     teacher_scales: tuple[float, ...] = (100.0,)
     average_after_softmax: bool = True

@@ -26,10 +26,19 @@ class MultiLabelAsymmetricSettings(Frozen):
 
     kind: Literal["multi_label_asymmetric"] = "multi_label_asymmetric"
     weight: float = Field(default=1.0, ge=0)
-    gamma_pos: float = Field(default=1.0, ge=0)
-    gamma_neg: float = Field(default=2.0, ge=0)
-    shift: float = Field(default=0.05, ge=0, lt=1)
-    eps: float = Field(default=1e-8, gt=0, lt=1)
+    gamma_pos: float = Field(
+        default=1.0, ge=0, description="focal power of positive classes; larger: easy ones count less"
+    )
+    gamma_neg: float = Field(
+        default=2.0, ge=0, description="focal power of negative classes; larger: easy ones count less"
+    )
+    shift: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="added to a negative's probability of being absent, at most 1: very easy negatives count nothing",
+    )
+    eps: float = Field(default=1e-8, gt=0, lt=1, description="least probability of which the logarithm is taken")
     learn_bias: bool = True
 
     def build(self, context: LossContext) -> "MultiLabelAsymmetric":

@@ -25,7 +25,7 @@ class MultitaskSupConSettings(KeyQueueSettings):
 
     kind: Literal["multitask_supcon"] = "multitask_supcon"
     weight: float = Field(default=1.0, ge=0)
-    alpha: float = Field(default=0.5, ge=0)
+    alpha: float = Field(default=0.5, ge=0, description="weight of the contrastive term beside the cross-entropy")
     effective_weights: Literal["as_code", "intended"] = "as_code"
     head_depth: int = Field(default=2, ge=0)
 

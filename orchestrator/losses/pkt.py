@@ -23,7 +23,9 @@ class PKTSettings(Frozen):
 
     kind: Literal["pkt"] = "pkt"
     weight: float = Field(default=30000.0, ge=0)
-    output: Output = "feature"
+    output: Output = Field(
+        default="feature", description="what is compared: the pooled feature, or the backbone's last map"
+    )
     negatives: Literal["global", "per_worker"] = "global"
 
     def build(self, context: LossContext) -> "ProbabilisticKnowledgeTransfer":

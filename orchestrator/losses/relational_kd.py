@@ -25,9 +25,13 @@ class RelationalKDSettings(Frozen):
 
     kind: Literal["relational_kd"] = "relational_kd"
     weight: float = Field(default=1.0, ge=0)
-    output: Output = "feature"
-    distance_weight: float = Field(default=25.0, ge=0)
-    angle_weight: float = Field(default=50.0, ge=0)
+    output: Output = Field(
+        default="feature", description="what is compared: the pooled feature, or the backbone's last map"
+    )
+    distance_weight: float = Field(
+        default=25.0, ge=0, description="of the distances between pairs of images; 0 leaves them out"
+    )
+    angle_weight: float = Field(default=50.0, ge=0, description="of the angles of triples of images; 0 leaves them out")
     negatives: Literal["global", "per_worker"] = "global"
 
     @model_validator(mode="after")

@@ -30,9 +30,13 @@ class RiseSettings(Frozen):
     weight: float = Field(default=1.0, ge=0)
     temperature: float = Field(default=3.0, gt=0)
     logit_scale: float = Field(default=100.0, gt=0)
-    kl_weight: float = Field(default=0.9, ge=0)
+    kl_weight: float = Field(
+        default=0.9, ge=0, description="of L_KD, the KL from the teacher's zero-shot classes; 0 leaves it out"
+    )
     ce_weight: float = Field(default=0.1, ge=0)
-    distance_weight: float = Field(default=1.0, ge=0)
+    distance_weight: float = Field(
+        default=1.0, ge=0, description="of L_AD + L_RD, the distances to texts; 0 leaves them out"
+    )
     relative_factor: float = Field(default=10.0, ge=0)
 
     @model_validator(mode="after")

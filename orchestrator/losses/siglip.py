@@ -23,7 +23,9 @@ class SiglipSettings(SimilaritySettings):
 
     kind: Literal["siglip"] = "siglip"
     scale: float = Field(default=10.0, gt=0)
-    bias: float = -10.0
+    bias: float = Field(
+        default=-10.0, description="added to the scaled cosines of all pairs; the start of a learnt one"
+    )
 
     def build(self, context: LossContext) -> "SigLip":
         from orchestrator.losses.formulas.clip_contrastive import SigLip

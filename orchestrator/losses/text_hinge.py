@@ -24,7 +24,7 @@ class TextHingeSettings(Frozen):
 
     kind: Literal["text_hinge"] = "text_hinge"
     weight: float = Field(default=1.0, ge=0)
-    margin: float = Field(default=0.2, ge=0)
+    margin: float = Field(default=0.2, ge=0, description="by which the label's cosine should lead every other class's")
 
     def build(self, context: LossContext) -> "TextHinge":
         from orchestrator.losses.formulas.embedding_cross_entropy import TextHinge

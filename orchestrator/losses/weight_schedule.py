@@ -19,8 +19,12 @@ class WeightSchedule(Frozen):
     `step` (the factor of the point before). `[[0, 0], [0.2, 1]]` is a warm-up over a fifth of the training.
     """
 
-    points: tuple[tuple[float, float], ...] = Field(min_length=1)
-    interpolation: Literal["linear", "cosine", "step"] = "linear"
+    points: tuple[tuple[float, float], ...] = Field(
+        min_length=1, description="[[fraction of the training, factor], ...], the fractions rising from 0 to 1"
+    )
+    interpolation: Literal["linear", "cosine", "step"] = Field(
+        default="linear", description="between two points: linear, half a cosine, or the factor of the point before"
+    )
 
     @field_validator("points")
     @classmethod

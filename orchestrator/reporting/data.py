@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from orchestrator.reporting.caption_quality import CaptionCard, CaptionQuality
 from orchestrator.reporting.sections import Export, Licence, Mistakes, PaidRows, Spaces
+from orchestrator.search.answers import Answers
 
 GROUPS = {"all": "All", "many": "Many", "medium": "Medium", "few": "Few"}  # metric -> heading
 MEAN_PER_CLASS = "mean_per_class"
@@ -62,12 +63,13 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """A sweep: its trials, what they were judged by and the id of the best one ("" when none finished)."""
+    """A sweep: its trials, what they were judged by, the id of the best one ("" when none finished), its answers."""
 
     trials: tuple[TrialRow, ...]
     metric: str
     mode: Literal["max", "min"]
     best: str = ""
+    answers: Answers | None = None
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,9 @@ def _neighbour_means(points: Sequence[tuple[float, float]]) -> list[tuple[float,
 def learning_curves(data: ReportData) -> dict[str, go.Figure]:
     """One small figure for each metric that any arm has a number of, loss parts included; metric -> figure."""
     colours = arm_colours(data)
-    curves = [(name, points) for arm in data.arms for name, points in arm.curves.items()]
+    curves = [
+        (name, points) for arm in data.arms for name, points in arm.curves.items() if not name.startswith("cost/")
+    ]
     metrics = sorted({name for name, points in curves if any(math.isfinite(value) for _, value in points)})
     figures = {}
     for metric in metrics:

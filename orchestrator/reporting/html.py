@@ -80,6 +80,7 @@ def _render(data: ReportData) -> str:
         economy_words=report_words.economy_words(data.economics),
         export_words=[report_words.export_words(one) for one in data.exports],
         swept=_swept(data),
+        importance=data.sweep.answers.importance if data.sweep is not None and data.sweep.answers is not None else {},
         trial_metrics=_trial_metrics(data),
         class_rows=_class_rows(data),
         share_headings=SHARE_HEADINGS,
@@ -92,6 +93,7 @@ def _render(data: ReportData) -> str:
 
 def _figures(data: ReportData) -> dict[str, Any]:
     from orchestrator.reporting import figures, space_figures
+    from orchestrator.reporting.sweep_page import sweep_figures
 
     drawn: dict[str, Any] = {}
     if data.arms:
@@ -103,7 +105,7 @@ def _figures(data: ReportData) -> dict[str, Any]:
         drawn["caption:words"] = figures.caption_histogram(data.caption_quality.words, "words")
         drawn["caption:clip"] = figures.caption_histogram(data.caption_quality.clip_scores, "CLIP score")
     if data.sweep is not None:
-        drawn["sweep"] = figures.parallel_coordinates(data.sweep)
+        drawn |= sweep_figures(data.sweep)
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 

@@ -187,7 +187,7 @@ CURVE_ORDER = ("Losses", "Accuracy", "What losses learn and keep", "Speed", COHE
 def curve_groups(arms: Sequence[ArmResult]) -> dict[str, CurveGroup]:
     """Every metric of which any arm wrote down a number, in groups by what it is; title -> group."""
     found: dict[str, list[CurveRow]] = {}
-    for name in sorted({metric for arm in arms for metric in arm.curves}):
+    for name in sorted({metric for arm in arms for metric in arm.curves if not metric.startswith("cost/")}):
         title = next(title for title, pattern in CURVE_GROUPS if pattern.search(name))
         ends = tuple(_ends(arm.curves.get(name, ())) for arm in arms)
         if any(math.isfinite(first) for first, _ in ends):

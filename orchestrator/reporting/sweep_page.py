@@ -6,6 +6,7 @@ Reads and writes nothing. Knows nothing of artifacts.
 import html
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import plotly.graph_objects as go
@@ -13,7 +14,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.reporting.data import SweepResult
+from orchestrator.reporting.data import SweepResult, TrialRow
 from orchestrator.reporting.figures import PALETTE, finish, parallel_coordinates
 from orchestrator.reporting.page import render_page
 from orchestrator.search.answers import Answers, shown
@@ -30,8 +31,7 @@ def render_sweep(
         swept: the same trials as the report has them.
     """
     told = [trial for trial in trials if all(_finite(trial, name) for name in found.objectives)]
-    figures: dict[str, Any] = {"parallel": parallel_coordinates(swept), "front": front_figure(found, told)}
-    figures |= {f"importance:{name}": importance_figure(found, name) for name in found.objectives}
+    figures = sweep_figures(replace(swept, answers=found))
     paths = list(dict.fromkeys(path for trial in trials for path in trial.values))
     figures |= {f"slice:{path}": slice_figure(found, told, path) for path in paths}
     return render_page(
@@ -49,35 +49,46 @@ def render_sweep(
     )
 
 
-def _finite(trial: TrialResult, name: str) -> bool:
+def sweep_figures(swept: SweepResult) -> dict[str, Any]:
+    """Parallel coordinates, and of a sweep with answers its Pareto front and the importance of settings, by name."""
+    figures: dict[str, Any] = {"sweep": parallel_coordinates(swept)}
+    if (found := swept.answers) is not None:
+        figures["front"] = front_figure(found, swept)
+        figures |= {f"importance:{name}": importance_figure(found, name) for name in found.objectives}
+    return figures
+
+
+def _finite(trial: TrialResult | TrialRow, name: str) -> bool:
     return math.isfinite(trial.metrics.get(name, math.nan))
 
 
-def front_figure(found: Answers, trials: Sequence[TrialResult]) -> go.Figure | None:
+def front_figure(found: Answers, swept: SweepResult) -> go.Figure | None:
     """Trials by the first two objectives, those on the front joined; None for one objective."""
+    trials = [trial for trial in swept.trials if all(_finite(trial, name) for name in found.objectives)]
     if len(found.objectives) < 2 or not trials:
         return None
     x, y = list(found.objectives)[:2]
     figure = go.Figure()
-    front = sorted((trial for trial in trials if trial.number in found.front), key=lambda one: one.metrics[x])
-    rest = [trial for trial in trials if trial.number not in found.front]
+    front = sorted((trial for trial in trials if int(trial.trial_id) in found.front), key=lambda one: one.metrics[x])
+    rest = [trial for trial in trials if int(trial.trial_id) not in found.front]
     for name, some, colour, mode in (
         ("other trials", rest, PALETTE[0], "markers"),
         ("Pareto front", front, PALETTE[1], "lines+markers" if len(found.objectives) == 2 else "markers"),
     ):
         figure.add_scatter(
             name=name, mode=mode, x=[one.metrics[x] for one in some], y=[one.metrics[y] for one in some],
-            text=[_told(one, found.objectives) for one in some], hovertemplate="%{text}<extra></extra>",
+            text=[_told(int(one.trial_id), one, found.objectives) for one in some],
+            hovertemplate="%{text}<extra></extra>",
             marker={"color": colour, "size": 9}, line={"color": colour, "shape": "hv", "width": 1},
         )  # fmt: skip
     figure.update_layout(height=380, xaxis_title=html.escape(x), yaxis_title=html.escape(y), showlegend=True)
     return finish(figure)
 
 
-def _told(trial: TrialResult, objectives: Mapping[str, str]) -> str:
+def _told(number: int, trial: TrialResult | TrialRow, objectives: Mapping[str, str]) -> str:
     reached = [f"{name} {trial.metrics[name]:.4g}" for name in objectives]
     given = [f"{path} {shown(value)}" for path, value in trial.values.items()]
-    return html.escape(f"trial {trial.number}: " + ", ".join([*reached, *given])).replace(", ", "<br>")
+    return html.escape(f"trial {number}: " + ", ".join([*reached, *given])).replace(", ", "<br>")
 
 
 def importance_figure(found: Answers, objective: str) -> go.Figure | None:
@@ -112,7 +123,8 @@ def slice_figure(found: Answers, trials: Sequence[TrialResult], path: str) -> go
     figure = go.Figure()
     figure.add_scatter(
         mode="markers", x=values if numeric else [html.escape(shown(value)) for value in values],
-        y=[trial.metrics[objective] for trial in points], text=[_told(trial, found.objectives) for trial in points],
+        y=[trial.metrics[objective] for trial in points],
+        text=[_told(trial.number, trial, found.objectives) for trial in points],
         hovertemplate="%{text}<extra></extra>", marker={"color": PALETTE[1], "size": 8, "opacity": 0.7},
     )  # fmt: skip
     if numeric and min(values) > 0 and max(values) / min(values) >= 20:

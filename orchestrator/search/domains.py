@@ -34,8 +34,8 @@ class Uniform(Conditional):
     """A real number, uniform between the bounds; with `step` one of low, low + step, ..., high."""
 
     kind: Literal["uniform"] = "uniform"
-    low: float
-    high: float
+    low: float = Field(description="least value")
+    high: float = Field(description="largest value")
     step: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
@@ -73,8 +73,8 @@ class LogUniform(Conditional):
     """A positive number whose logarithm is uniform between the bounds."""
 
     kind: Literal["loguniform"] = "loguniform"
-    low: float = Field(gt=0)
-    high: float = Field(gt=0)
+    low: float = Field(gt=0, description="least value")
+    high: float = Field(gt=0, description="largest value")
 
     @model_validator(mode="after")
     def _bounds_fit(self) -> Self:
@@ -104,9 +104,9 @@ class Integer(Conditional):
     """A whole number, both bounds included, in steps; `log`: the logarithm is (nearly) uniform."""
 
     kind: Literal["integer"] = "integer"
-    low: int
-    high: int
-    step: int = Field(default=1, ge=1)
+    low: int = Field(description="least value, included")
+    high: int = Field(description="largest value, included")
+    step: int = Field(default=1, ge=1, description="distance of neighbouring values")
     log: bool = False
 
     @model_validator(mode="after")
@@ -145,7 +145,9 @@ class Choice(Conditional):
     """One of the values: numbers, texts, true and false, null, lists, or whole settings."""
 
     kind: Literal["choice"] = "choice"
-    values: tuple[Value, ...] = Field(min_length=1)
+    values: tuple[Value, ...] = Field(
+        min_length=1, description="what to choose from: numbers, texts, true and false, null, lists, or whole settings"
+    )
 
     @model_validator(mode="after")
     def _no_value_stands_twice(self) -> Self:

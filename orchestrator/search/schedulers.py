@@ -28,7 +28,7 @@ class HyperBandSettings(Frozen):
     """HyperBand (Li et al., 2018): brackets of successive halving that start from fewer and more epochs."""
 
     kind: Literal["hyperband"] = "hyperband"
-    reduction_factor: float = Field(default=3, gt=1)
+    reduction_factor: float = Field(default=3, gt=1, description="of those at a rung, one in so many goes on")
 
 
 class MedianSettings(Frozen):

@@ -36,17 +36,19 @@ class SearchSpace(Frozen):
     finished sweeps, whose trials the searcher is told before the first of its own.
     """
 
-    name: str = Field(pattern=NAME_PATTERN)
-    question: str
-    expected: str
-    cost: str
-    parameters: dict[str, Domain] = Field(min_length=1)
+    name: str = Field(pattern=NAME_PATTERN, description="of the sweep: its folder below sweeps/, and its run")
+    question: str = Field(description="what it is to answer, in a sentence")
+    expected: str = Field(description="what you expect before it runs")
+    cost: str = Field(description="what it will take, in words")
+    parameters: dict[str, Domain] = Field(
+        min_length=1, description="dotted path of a setting -> the domain of its values"
+    )
     fixed: dict[str, Override] = Field(default_factory=dict)
     points: tuple[dict[str, Value], ...] = ()
     objectives: dict[str, Mode] = Field(default={"select/all": "max"}, min_length=1)
-    budget: Budget = Budget()
-    scheduler: Scheduler = AshaSettings()
-    searcher: Searcher = TpeSettings()
+    budget: Budget = Field(default=Budget(), description="when no trial is proposed any more")
+    scheduler: Scheduler = Field(default=AshaSettings(), description="stops trials early; none: all run to their end")
+    searcher: Searcher = Field(default=TpeSettings(), description="proposes the trials")
     warm_start: tuple[str, ...] = ()
 
     @model_validator(mode="after")

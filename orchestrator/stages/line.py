@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.artifacts.manifest import Status
 from orchestrator.stages import (
+    best_student,
     caption,
     describe,
     embed,
@@ -63,6 +64,7 @@ def run(context: Context, until: str) -> dict[str, Plan]:
         for arm, (inner, read) in data.items():
             plans[f"evaluate/{arm}"] = evaluate.make(inner, read, plans[f"train/{arm}"], arm)
     if "report" in wanted:
+        best_student.register(context, plans)
         plans["report"] = report.make(context, plans)
     return plans
 

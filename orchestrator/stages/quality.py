@@ -7,11 +7,10 @@ No model runs here. Knows nothing of captioners and of training.
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -29,6 +28,9 @@ from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.embed_views import shares_encoder
 from orchestrator.stages.text_thresholds import origins, own_rows
 from orchestrator.vocabulary import SPLIT_TRAIN
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MEASURES, SUMS = "quality.parquet", "quality.json"
 VERSION = 1  # of the measures: another number makes every quality artifact anew
@@ -64,7 +66,7 @@ def make(context: Context, parents: Mapping[str, Plan]) -> Plan:
     return planned
 
 
-def load(planned: Plan) -> tuple[pd.DataFrame, dict[str, Any]]:
+def load(planned: Plan) -> "tuple[pd.DataFrame, dict[str, Any]]":
     """The measures of each caption, and their sums, of a finished artifact."""
     return read_table(planned.folder / MEASURES).to_pandas(), read_json(planned.folder / SUMS)
 
@@ -116,8 +118,10 @@ def _text_rows(context: Context, folder: Path, train: pa.Table, source: str) -> 
     return found
 
 
-def _measured(data: DatasetIndex, rows: pa.Table, cosine: Floats) -> pd.DataFrame:
+def _measured(data: DatasetIndex, rows: pa.Table, cosine: Floats) -> "pd.DataFrame":
     """`measure_captions` with key, image, split, prompt, label and frequency group beside it."""
+    import pandas as pd
+
     places = pc.index_in(rows["image_id"], value_set=data.images["image_id"].combine_chunks())
     labels = data.images["label"].take(places).to_numpy()
     groups = np.array(shot_groups(data.class_counts(SPLIT_TRAIN)))[labels]
@@ -127,7 +131,9 @@ def _measured(data: DatasetIndex, rows: pa.Table, cosine: Floats) -> pd.DataFram
     return pd.concat([named, measures], axis=1)
 
 
-def _sums(context: Context, data: DatasetIndex, measured: pd.DataFrame) -> dict[str, Any]:
+def _sums(context: Context, data: DatasetIndex, measured: "pd.DataFrame") -> dict[str, Any]:
+    import pandas as pd
+
     experiment = context.experiment
     asked = data.images.filter(pc.is_in(data.images["split"], pa.array(list(experiment.caption_splits))))
     asked_by_class = np.bincount(asked["label"].to_numpy(), minlength=data.classes.num_rows)
@@ -152,7 +158,7 @@ def _sums(context: Context, data: DatasetIndex, measured: pd.DataFrame) -> dict[
     }
 
 
-def _rows(table: pd.DataFrame) -> Iterator[tuple[Any, dict[str, Any]]]:
+def _rows(table: "pd.DataFrame") -> Iterator[tuple[Any, dict[str, Any]]]:
     return zip(table.index, table.to_dict("records"), strict=True)  # type: ignore[arg-type]
 
 
@@ -165,7 +171,9 @@ def _plain(row: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _histograms(measured: pd.DataFrame, name: str) -> dict[str, Any]:
+def _histograms(measured: "pd.DataFrame", name: str) -> dict[str, Any]:
+    import pandas as pd
+
     values = measured[name].to_numpy().astype(np.float64)
     edges = bin_edges(values, whole=name == "words")
     shares = {

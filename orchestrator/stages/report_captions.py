@@ -4,10 +4,9 @@ Reads the artifacts of captions, embeddings and quality, and a few images. Write
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,6 +26,9 @@ from orchestrator.stages import caption, quality, text_thresholds
 from orchestrator.stages.context import Plan
 from orchestrator.stages.thumbnails import thumbnail
 from orchestrator.vocabulary import SPLIT_TRAIN
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NUM_WORST = 10
 NUM_EACH, NUM_RANDOM = 2, 4  # gallery images of a group: best, median and worst, and by lot
@@ -66,6 +68,8 @@ def _prompts(sums: Mapping[str, Any]) -> list[PromptQuality]:
 
 
 def _worst(sums: Mapping[str, Any], data: DatasetIndex) -> list[ClassQuality]:
+    import pandas as pd
+
     names, counts = data.classes["name"].to_pylist(), data.class_counts(SPLIT_TRAIN)
     found = []
     for prompt, rows in sums["classes"].items():
@@ -104,7 +108,9 @@ def _thresholds(embed: Plan) -> list[SourceThresholds]:
     ]
 
 
-def _cards(captions: Plan, data: DatasetIndex, measured: pd.DataFrame, max_bytes: int) -> tuple[list[CaptionCard], int]:
+def _cards(
+    captions: Plan, data: DatasetIndex, measured: "pd.DataFrame", max_bytes: int
+) -> tuple[list[CaptionCard], int]:
     """Cards of the most and the least frequent group that has captions, and how many were chosen."""
     existing = [group for group in text_thresholds.GROUPS if (measured["group"] == group).any()]
     groups = list(dict.fromkeys([*existing[:1], *existing[-1:]]))

@@ -81,7 +81,11 @@ def swept(results: Sequence[TrialResult], best: int, objectives: Mapping[str, Mo
                 for path, value in result.values.items()
             },
             objective=result.metrics.get(metric, math.nan),
-            metrics={name: value for name, value in result.metrics.items() if name.startswith("select/")},
+            metrics={
+                name: value
+                for name, value in result.metrics.items()
+                if name.startswith("select/") or name in objectives
+            },
             status=result.status,
             epochs=result.epochs,
         )

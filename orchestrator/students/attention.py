@@ -24,7 +24,9 @@ class AttentionStudentSettings(TwoTowerSettings):
     """
 
     kind: Literal["attention"] = "attention"
-    num_heads: int = Field(default=8, ge=1)
+    num_heads: int = Field(
+        default=8, ge=1, description="of the self-attention; has to divide the width of what it reads"
+    )
 
     def build(self, context: StudentContext, adaptor: AdaptorSettings | None = None) -> "TwoTowerStudent":
         from orchestrator.students.networks.two_tower.towers import SelfAttention

@@ -19,7 +19,10 @@ class BottleneckStudentSettings(TwoTowerSettings):
     """teacher -> `bottleneck_dim` -> 256 for images, and for texts ("Bottleneck" of "Visual Model Distillation")."""
 
     kind: Literal["bottleneck"] = "bottleneck"
-    image_input: Literal["teacher_image", "teacher_feature"] = "teacher_image"
+    image_input: Literal["teacher_image", "teacher_feature"] = Field(
+        default="teacher_image",
+        description="which of the teacher's rows the image side reads: the embedding, or the pooled feature before it",
+    )
     bottleneck_dim: int = Field(default=128, ge=1)
 
     def build(self, context: StudentContext, adaptor: AdaptorSettings | None = None) -> "TwoTowerStudent":

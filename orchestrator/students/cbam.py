@@ -27,7 +27,7 @@ class CbamStudentSettings(TwoTowerSettings):
     kind: Literal["cbam"] = "cbam"
     num_blocks: int = Field(default=2, ge=1)
     reduction: int = Field(default=16, ge=1)
-    kernel_size: Literal[3, 5, 7] = 7
+    kernel_size: Literal[3, 5, 7] = Field(default=7, description="of the spatial attention's convolution")
 
     def build(self, context: StudentContext, adaptor: AdaptorSettings | None = None) -> "TwoTowerStudent":
         from orchestrator.students.networks.two_tower.towers import CbamBlocks

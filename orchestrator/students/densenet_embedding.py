@@ -6,6 +6,8 @@ networks/two_tower/image_tower.py.
 
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from orchestrator.students.adaptor import AdaptorSettings
 from orchestrator.students.context import StudentContext
 from orchestrator.students.image_tower import ImageTowerSettings
@@ -20,7 +22,9 @@ class DensenetEmbeddingStudentSettings(ImageTowerSettings):
     """
 
     kind: Literal["densenet_embedding"] = "densenet_embedding"
-    name: Literal["densenet121", "densenet169", "densenet201"] = "densenet121"
+    name: Literal["densenet121", "densenet169", "densenet201"] = Field(
+        default="densenet121", description="the backbone, as timm has it"
+    )
 
     def build(self, context: StudentContext, adaptor: AdaptorSettings | None = None) -> "ImageTowerStudent":
         from orchestrator.students.networks.two_tower.image_tower import build_image_tower

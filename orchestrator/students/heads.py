@@ -29,8 +29,11 @@ class CosineClassifierSettings(Frozen):
     """scale * cosine to a learnt vector of each class, no bias (ProCo; methods 3.1)."""
 
     kind: Literal["cosine"] = "cosine"
-    reads: HeadInput = "feature"
-    scale: float = Field(default=30.0, gt=0)
+    reads: HeadInput = Field(
+        default="feature",
+        description="what it classifies: the pooled feature, the embedding, or the text adaptor's output",
+    )
+    scale: float = Field(default=30.0, gt=0, description="multiplies the cosines, which makes logits of them")
 
 
 ClassifierSettings = Annotated[LinearClassifierSettings | CosineClassifierSettings, Field(discriminator="kind")]

@@ -23,8 +23,12 @@ class ImageTowerSettings(ImageStudentSettings):
     classifier: ClassifierSettings | None = None
     embedding: EmbeddingSettings | None = EmbeddingSettings(dim=256)
     bottleneck_dim: int | None = Field(default=128, ge=1)
-    text_side: bool = True
-    texts: Literal["first", "all"] = "first"
+    text_side: bool = Field(
+        default=True, description="put a bottleneck for the teacher's texts beside the images; false: images alone"
+    )
+    texts: Literal["first", "all"] = Field(
+        default="first", description="of an image that the text side embeds: the first, or all"
+    )
     pretrained: bool = False
     checkpoint: str | None = None
 

@@ -6,6 +6,8 @@ networks/two_tower/image_tower.py.
 
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from orchestrator.students.adaptor import AdaptorSettings
 from orchestrator.students.context import StudentContext
 from orchestrator.students.image_tower import ImageTowerSettings
@@ -18,7 +20,9 @@ class ResnetEmbeddingStudentSettings(ImageTowerSettings):
     """ResNet-18 without its classifier, 128 -> 256; texts likewise ("ResNet-based" of "Visual Model Distillation")."""
 
     kind: Literal["resnet_embedding"] = "resnet_embedding"
-    name: Literal["resnet18", "resnet34", "resnet50"] = "resnet18"
+    name: Literal["resnet18", "resnet34", "resnet50"] = Field(
+        default="resnet18", description="the backbone, as timm has it"
+    )
 
     def build(self, context: StudentContext, adaptor: AdaptorSettings | None = None) -> "ImageTowerStudent":
         from orchestrator.students.networks.two_tower.image_tower import build_image_tower

@@ -34,7 +34,9 @@ class TimmStudentSettings(ImageStudentSettings):
     global_pool: str | None = Field(
         default=None, description="timm's name of the pooling (avg, token, ...); null: its own"
     )
-    drop_path: float = Field(default=0.0, ge=0, lt=1)
+    drop_path: float = Field(
+        default=0.0, ge=0, lt=1, description="chance that a residual branch is left out in training (stochastic depth)"
+    )
 
     @field_validator("checkpoint")
     @classmethod

@@ -32,11 +32,11 @@ class HashedEncoderSettings(Frozen):
     """Each word is a random unit direction; a text is the normalised sum of its words'."""
 
     kind: Literal["hashed"] = "hashed"
-    dim: int = Field(default=32, ge=4, le=4096)
+    dim: int = Field(default=32, ge=4, le=4096, description="width of the embeddings")
     context_length: int | None = Field(default=None, ge=1, description="words that are read; null = all")
     store_dtype: StoreDtype = "float32"
     outputs: tuple[ClipOutput, ...] = ("embedding",)
-    logit_scale: float = Field(default=100.0, gt=0)
+    logit_scale: float = Field(default=100.0, gt=0, description="multiplies cosines, which makes class logits of them")
 
     @field_validator("outputs")
     @classmethod

@@ -26,6 +26,7 @@ from orchestrator.tracking.spool import SpoolTracker
 from orchestrator.tracking.tracker import MemoryTracker, NullTracker, TrackedDataset, Tracker
 
 __all__ = [
+    "BEST_ALIAS",
     "NOTE_TAG",
     "MemoryTracker",
     "MlflowSink",
@@ -44,6 +45,7 @@ __all__ = [
     "ui_command",
 ]
 
+BEST_ALIAS = "best"  # of the registered model's newest best student
 DIED = "its command ended without a word: killed, or the machine was lost"
 LEFT = "the command ended before it did"
 
@@ -53,12 +55,15 @@ class TrackingSettings(Frozen):
 
     MLFLOW_TRACKING_URI in the environment wins over `uri`. `experiment_name` None means the experiment's own name.
     `system_metrics` samples CPU, memory, disk, network and GPUs of the command's machine into the command's run.
+    `register_best` registers each run's best student on the selection split, under the experiment's name with the alias
+    `best`.
     """
 
     kind: Literal["mlflow", "none"] = "mlflow"
     uri: str | None = None
     experiment_name: str | None = None
     system_metrics: bool = False
+    register_best: bool = True
 
 
 def resolve_uri(settings: TrackingSettings, storage_root: Path) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
-EventKind = Literal["start", "metrics", "tags", "dataset", "artifact", "end", "stale"]
+EventKind = Literal["start", "metrics", "tags", "dataset", "artifact", "model", "end", "stale"]
+WITH_FILES: frozenset[EventKind] = frozenset({"artifact", "model"})  # told by a path, of which a copy may be kept
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 Scalar = str | int | float | bool | None
 NOTE_TAG = "mlflow.note.content"  # shown as the run's description, in Markdown

@@ -9,11 +9,12 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.tracking.events import Event
+from orchestrator.tracking.mlflow_models import add_version, known_version
 from orchestrator.tracking.mlflow_runs import Runs, TrackedRun, accepted_name, in_parts
 from orchestrator.tracking.mlflow_store import artifact_root, open_client, prepare
 
@@ -84,6 +85,8 @@ class MlflowSink:
                     self._dataset(event)
                 case "artifact":
                     self._artifact(event)
+                case "model":
+                    self._model(event)
                 case "end":
                     self._flush([event.run_key])
                     self.runs.end(event)
@@ -142,18 +145,39 @@ class MlflowSink:
         return run.rows[key]
 
     def _artifact(self, event: Event) -> None:
+        folder = str(event.data.get("folder") or "")
+
+        def send(source: Path, run_id: str) -> None:
+            if source.is_dir():
+                self.runs.client.log_artifacts(run_id, str(source), f"{folder}/{source.name}".lstrip("/"))
+            else:
+                self.runs.client.log_artifact(run_id, str(source), folder or None)
+
+        self._send_files(event, send)
+
+    def _model(self, event: Event) -> None:
+        client, name, alias = self.runs.client, str(event.data["name"]), str(event.data["alias"])
+
+        def send(source: Path, run_id: str) -> None:
+            export = str(event.data["export"])
+            known = known_version(client, name, export)
+            found = known or add_version(client, source, name, run_id, export)
+            if known is None or alias not in client.get_registered_model(name).aliases:
+                client.set_registered_model_alias(name, alias, found)
+
+        self._send_files(event, send)
+
+    def _send_files(self, event: Event, send: Callable[[Path, str], None]) -> None:
+        """Send what lies at the event's path, given up after `ATTEMPTS` failures that are not the store's."""
         from mlflow.exceptions import MlflowException
 
-        source, folder = Path(event.data["path"]), str(event.data.get("folder") or "")
+        source = Path(event.data["path"])
         if not source.exists():
             _log.warning("tracking: the artifact %s of %s is gone and was not sent", source.name, event.run_key)
             return
         run = self.runs.find(event.run_key, event.time_ms)
         try:
-            if source.is_dir():
-                self.runs.client.log_artifacts(run.run_id, str(source), f"{folder}/{source.name}".lstrip("/"))
-            else:
-                self.runs.client.log_artifact(run.run_id, str(source), folder or None)
+            send(source, run.run_id)
         except (OSError, MlflowException):
             self.runs.client.get_run(run.run_id)  # raises when it is the store that does not answer: then keep trying
             self._failures[str(source)] += 1

@@ -9,6 +9,7 @@ import base64
 import importlib.util
 import io
 import os
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class ExportedStudent(mlflow.pyfunc.PythonModel):
         spec.loader.exec_module(module)
         self.student = module.Student(folder)
 
-    def predict(self, context: Any, model_input: Any, params: Any = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         """One row for each row given."""
         rows = [self._answer(one) for one in model_input.to_dict("records")]
         images = {position: image for position, (image, _) in enumerate(rows) if image is not None}
@@ -53,7 +54,7 @@ class ExportedStudent(mlflow.pyfunc.PythonModel):
             table.loc[part, "score"] = score.double().numpy()
         return table
 
-    def _answer(self, row: dict[str, Any]) -> tuple[torch.Tensor | None, str]:
+    def _answer(self, row: Mapping[Hashable, Any]) -> tuple[torch.Tensor | None, str]:
         try:
             with Image.open(io.BytesIO(_bytes(row)), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:  # told before one of them is decoded
@@ -65,7 +66,7 @@ class ExportedStudent(mlflow.pyfunc.PythonModel):
             return None, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
-def _bytes(row: dict[str, Any]) -> bytes:
+def _bytes(row: Mapping[Hashable, Any]) -> bytes:
     image, path = row.get("image"), row.get("path")
     if isinstance(image, str) and image:
         return base64.b64decode(image, validate=True)

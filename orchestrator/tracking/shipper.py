@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Protocol
 
 from orchestrator.secrecy import redacted
-from orchestrator.tracking.events import Event
+from orchestrator.tracking.events import WITH_FILES, Event
 from orchestrator.tracking.spool import SpooledEvent, read_spool
 
 BATCH_EVENTS = 1000
@@ -153,7 +153,7 @@ class Shipper:
             _log.warning("tracking: %s does not accept events now, they are kept (%s)", self.destination, reason)
 
     def _with_kept_copy(self, event: Event) -> Event:
-        if event.kind == "artifact" and event.data.get("copy"):
+        if event.kind in WITH_FILES and event.data.get("copy"):
             kept = self.spool_dir / event.data["copy"]
             if kept.exists():
                 return replace(event, data={**event.data, "path": str(kept)})
@@ -161,7 +161,7 @@ class Shipper:
 
     def _forget_copies(self, part: Sequence[SpooledEvent]) -> None:
         for item in part:
-            if item.event.kind == "artifact" and item.event.data.get("copy"):
+            if item.event.kind in WITH_FILES and item.event.data.get("copy"):
                 shutil.rmtree((self.spool_dir / item.event.data["copy"]).parent, ignore_errors=True)
 
     @property

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.secrecy import redacted_tree
-from orchestrator.tracking.events import Event, EventKind, RunStatus, flat_scalars
+from orchestrator.tracking.events import WITH_FILES, Event, EventKind, RunStatus, flat_scalars
 from orchestrator.tracking.tracker import TrackedDataset
 
 COPY_BELOW_BYTES = 50 * 1024 * 1024  # artifacts smaller than this are copied, so that they cannot vanish before sending
@@ -85,6 +85,12 @@ class SpoolTracker:
         copy = self._keep_copy(source)
         self._append("artifact", run_key, {"path": str(source), "folder": folder, "copy": copy})
 
+    def log_model(self, run_key: str, folder: Path, *, name: str, alias: str, export: str) -> None:
+        """Record an export to be registered; as with artifacts, a small one is copied until it was sent."""
+        source = Path(folder).resolve()
+        data = {"path": str(source), "name": name, "alias": alias, "export": export, "copy": self._keep_copy(source)}
+        self._append("model", run_key, data)
+
     def end_run(self, run_key: str, status: RunStatus, stop_reason: str = "") -> None:
         """Record the terminal status."""
         self._append("end", run_key, {"status": status, "stop_reason": stop_reason})
@@ -113,7 +119,7 @@ class SpoolTracker:
     def _append(self, kind: EventKind, run_key: str, data: Mapping[str, Any]) -> None:
         with self._lock:
             self._last_us = max(self._last_us, time.time_ns() // 1000)  # never backwards within a file
-            told = data if kind == "artifact" else redacted_tree(data)  # an artifact's path must stay one
+            told = data if kind in WITH_FILES else redacted_tree(data)  # a path must stay one
             line = Event(kind, run_key, self._last_us, told).to_line()
             try:
                 if self._fd is None or self._pid != os.getpid():  # first event, or the child of a fork

@@ -62,6 +62,10 @@ class Tracker(Protocol):
     def log_artifact(self, run_key: str, path: Path, folder: str = "") -> None:
         """Attach a file or a folder, placed under `folder` of the run's artifacts."""
 
+    def log_model(self, run_key: str, folder: Path, *, name: str, alias: str, export: str) -> None:
+        """Register an export (its folder) that came of the run as a new version of the model `name`, which gets the
+        alias; one that is registered already (by `export`, its fingerprint) is left as it is."""
+
     def end_run(self, run_key: str, status: RunStatus, stop_reason: str = "") -> None:
         """Set the terminal status; a later `start_run` with the same key opens the run again."""
 
@@ -92,6 +96,9 @@ class NullTracker:
     def log_artifact(self, run_key: str, path: Path, folder: str = "") -> None:
         """Ignored."""
 
+    def log_model(self, run_key: str, folder: Path, *, name: str, alias: str, export: str) -> None:
+        """Ignored."""
+
     def end_run(self, run_key: str, status: RunStatus, stop_reason: str = "") -> None:
         """Ignored."""
 
@@ -107,6 +114,7 @@ class RememberedRun:
     metrics: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     datasets: list[TrackedDataset] = field(default_factory=list)
     artifacts: list[tuple[Path, str]] = field(default_factory=list)
+    models: list[tuple[Path, str, str, str]] = field(default_factory=list)
     status: str = "RUNNING"
     stop_reason: str = ""
 
@@ -152,6 +160,12 @@ class MemoryTracker:
     def log_artifact(self, run_key: str, path: Path, folder: str = "") -> None:
         """Remember the path."""
         self._run(run_key).artifacts.append((Path(path), folder))
+
+    def log_model(self, run_key: str, folder: Path, *, name: str, alias: str, export: str) -> None:
+        """Remember it, once."""
+        model = (Path(folder), name, alias, export)
+        if model not in self._run(run_key).models:
+            self._run(run_key).models.append(model)
 
     def end_run(self, run_key: str, status: RunStatus, stop_reason: str = "") -> None:
         """Remember the terminal status."""

@@ -27,4 +27,6 @@ class CheckpointSettings(Frozen):
     keep: int = Field(default=2, ge=1)
     keep_best: int = Field(default=1, ge=0)
     best_metric: str = Field(default="select/all", description="of the epochs' metrics")
-    best_mode: Literal["max", "min"] = "max"
+    best_mode: Literal["max", "min"] = Field(
+        default="max", description="whether a larger or a smaller best_metric is better"
+    )

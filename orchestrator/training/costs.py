@@ -1,4 +1,4 @@
-"""What a student costs at inference, told with the metrics of its training where somebody asks: `cost/NAME`.
+"""What a student costs at inference, told with the metrics of its training: `cost/NAME`.
 
 Measures time. Reads and writes nothing.
 """
@@ -19,8 +19,9 @@ class Costs:
     """Measured once, at the first call, because training changes none of them.
 
     Attributes:
-        wanted: metric names, each `cost/model_size_mb`, `cost/num_parameters` or `cost/latency_ms_bB_tT`: the median
-            time of a batch of B images on T threads of the processor, or on the device where the student lies.
+        wanted: besides `cost/model_size_mb` and `cost/num_parameters`, which are always told, metrics
+            `cost/latency_ms_bB_tT`: the median time of a batch of B images on T threads of the processor, or on the
+            device where the student lies.
     """
 
     student: nn.Module
@@ -31,7 +32,8 @@ class Costs:
     def __call__(self) -> dict[str, float]:
         """Metric name -> value."""
         if not self._found:
-            self._found = {name: self._measured(name) for name in self.wanted}
+            names = dict.fromkeys((COST_SIZE, COST_PARAMETERS, *self.wanted))
+            self._found = {name: self._measured(name) for name in names}
         return self._found
 
     def _measured(self, name: str) -> float:

@@ -97,7 +97,8 @@ class Course:
             told = {"num_epochs": settings.epochs, **metrics, **self._alarms.number()}
             write_json(self._folder / PROGRESS, {"epoch": epoch, **told})
             if FIRST_STEP_S in metrics:
-                write_json(self._folder / MOMENTS, self._made.moments.at)
+                moments = self._made.moments
+                write_json(self._folder / MOMENTS, {"at": moments.at, "processor_s": moments.processor_s})
         return Progress(epoch, settings.epochs, progress.step, metrics)
 
     def finish(self) -> None:

@@ -10,15 +10,23 @@ FIRST_STEP_S = "speed/first_step_s"
 
 
 class Moments:
-    """Seconds since 1970, by what was reached then: `begun`, `data`, `student`, `first_batch`, `first_step`."""
+    """By what was reached, in order: `begun`, `data`, `student`, `first_batch`, `first_step`.
+
+    Attributes:
+        at: seconds since 1970.
+        processor_s: seconds of processor time that this process had taken by then, its imports among them.
+    """
 
     def __init__(self) -> None:
-        self.at = {BEGUN: time.time()}
+        self.at: dict[str, float] = {}
+        self.processor_s: dict[str, float] = {}
         self._is_told = False
+        self.reached(BEGUN)
 
     def reached(self, name: str) -> None:
         """Note the moment, of the first time alone."""
-        self.at.setdefault(name, time.time())
+        if name not in self.at:
+            self.at[name], self.processor_s[name] = time.time(), time.process_time()
 
     def told_once(self) -> dict[str, float]:
         """The metric of a process's first epoch: seconds from the begin to the first optimiser step."""

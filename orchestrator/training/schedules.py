@@ -14,7 +14,9 @@ class CosineScheduleSettings(Frozen):
     """Per step: linear warm-up over a fraction of the steps, then half a cosine to `final_fraction` of the peak."""
 
     kind: Literal["cosine"] = "cosine"
-    warmup_fraction: float = Field(default=0.1, ge=0, lt=1)
+    warmup_fraction: float = Field(
+        default=0.1, ge=0, lt=1, description="of all steps, in which the rate rises from 0 to its peak"
+    )
     final_fraction: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -26,7 +28,7 @@ class EpochCosineScheduleSettings(Frozen):
     """
 
     kind: Literal["epoch_cosine"] = "epoch_cosine"
-    warmup_epochs: int = Field(default=0, ge=0)
+    warmup_epochs: int = Field(default=0, ge=0, description="epochs in which the rate rises to its peak; 0: none")
 
 
 class StepScheduleSettings(Frozen):
@@ -37,9 +39,11 @@ class StepScheduleSettings(Frozen):
     """
 
     kind: Literal["step"] = "step"
-    milestones: tuple[Annotated[int, Field(ge=1)], ...] = (30, 60)
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(30, 60), description="epochs from which the rate is multiplied by gamma, once more at each"
+    )
     gamma: float = Field(default=0.1, gt=0, lt=1)
-    warmup_epochs: int = Field(default=0, ge=0)
+    warmup_epochs: int = Field(default=0, ge=0, description="epochs in which the rate rises to its peak; 0: none")
 
     @model_validator(mode="after")
     def _milestones_ascend(self) -> Self:
@@ -58,8 +62,10 @@ class OneCycleScheduleSettings(Frozen):
 
     kind: Literal["one_cycle"] = "one_cycle"
     pct_start: float = Field(default=0.3, gt=0, lt=1)
-    div_factor: float = Field(default=25.0, gt=0)
-    final_div_factor: float = Field(default=1e4, gt=0)
+    div_factor: float = Field(default=25.0, gt=0, description="peak over the rate that it begins with")
+    final_div_factor: float = Field(
+        default=1e4, gt=0, description="rate that it begins with over the one that it ends with"
+    )
     cycle_momentum: bool = True
     base_momentum: float = Field(default=0.85, ge=0, lt=1)
     max_momentum: float = Field(default=0.95, ge=0, lt=1)
@@ -72,7 +78,9 @@ class LivtScheduleSettings(Frozen):
     """
 
     kind: Literal["livt"] = "livt"
-    warmup_epochs: float = Field(default=5.0, ge=0)
+    warmup_epochs: float = Field(
+        default=5.0, ge=0, description="epochs, perhaps a fraction of one, in which the rate rises from 0"
+    )
     final_learning_rate: float = Field(default=1e-6, ge=0)
 
 

@@ -34,8 +34,12 @@ class AdamWSettings(_OptimizerSettings):
     kind: Literal["adamw"] = "adamw"
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
+    beta1: float = Field(
+        default=0.9, ge=0, lt=1, description="what the mean of the gradients keeps of itself at each step"
+    )
+    beta2: float = Field(
+        default=0.999, ge=0, lt=1, description="what the mean of their squares keeps of itself at each step"
+    )
 
 
 class SgdSettings(_OptimizerSettings):
@@ -44,8 +48,8 @@ class SgdSettings(_OptimizerSettings):
     kind: Literal["sgd"] = "sgd"
     learning_rate: float = Field(default=0.1, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    nesterov: bool = False
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="what the velocity keeps of itself at each step")
+    nesterov: bool = Field(default=False, description="take the gradient a step ahead (Nesterov's momentum)")
 
     @model_validator(mode="after")
     def _nesterov_has_momentum(self) -> Self:
@@ -96,7 +100,7 @@ class EmaSettings(Frozen):
     of step t to at most 1 - t ** (-2 / 3), so that a short training's average does not lag behind (timm's ModelEmaV3).
     """
 
-    decay: float = Field(default=0.9999, ge=0, lt=1)
+    decay: float = Field(default=0.9999, ge=0, lt=1, description="what the average keeps of itself at each step")
     warmup: bool = False
     is_the_student: bool = Field(
         default=True, description="the average is what is evaluated and saved; false: it stays in the checkpoint"
@@ -127,7 +131,9 @@ class TrainingSettings(Frozen):
         "float32 with TensorFloat-32 products on GPUs that have them; fp16 scales the loss and leaves out steps "
         "whose gradient overflows",
     )
-    ema: EmaSettings | None = None
+    ema: EmaSettings | None = Field(
+        default=None, description="a moving average of the student, evaluated in its place; null: none"
+    )
     compile: bool = Field(
         default=False, description="torch.compile of the student in training: minutes at the start, other last bits"
     )
@@ -138,15 +144,19 @@ class TrainingSettings(Frozen):
         default=False,
         description="on GPUs the convolution algorithms that are fastest when tried; false: deterministic ones",
     )
-    optimizer: OptimizerSettings = AdamWSettings()
-    schedule: ScheduleSettings = CosineScheduleSettings()
+    optimizer: OptimizerSettings = Field(
+        default=AdamWSettings(), description="which one, with its rate and weight decay"
+    )
+    schedule: ScheduleSettings = Field(
+        default=CosineScheduleSettings(), description="of the learning rate over the training"
+    )
     freeze: tuple[str, ...] = Field(default=(), description="see training/parameters.py")
-    views: ViewSettings = ShiftViews()
+    views: ViewSettings = Field(default=ShiftViews(), description="how an image is shown: crops, flips, colours")
     more_views: tuple[ViewSettings, ...] = Field(
         default=(), max_length=8, description="views 2 and later of each image, which contrastive losses read"
     )
-    mixing: MixingSettings | None = None
-    sampler: SamplerSettings = ShuffledSampler()
+    mixing: MixingSettings | None = Field(default=None, description="mixup and cutmix; null: neither")
+    sampler: SamplerSettings = Field(default=ShuffledSampler(), description="which images an epoch draws")
     passes_per_epoch: int = Field(default=1, ge=1, description="passes over the data in an epoch of the schedule")
     loss_schedules: dict[str, WeightSchedule] = Field(default={}, description="loss name -> factor of its weight")
     gradient_report_every_steps: int | None = Field(
@@ -155,9 +165,15 @@ class TrainingSettings(Frozen):
     keep_last_epochs: int = Field(
         default=1, ge=1, description="students of so many last epochs are kept, and their accuracies averaged"
     )
-    gradient_clip_norm: float | None = Field(default=None, gt=0)
-    evaluate_every_epochs: int = Field(default=10, ge=1)
-    checkpoint_every_epochs: int = Field(default=5, ge=1)
+    gradient_clip_norm: float | None = Field(
+        default=None, gt=0, description="a gradient that is longer is shortened to it; null: never"
+    )
+    evaluate_every_epochs: int = Field(
+        default=10, ge=1, description="how often the selection split is judged; the last epoch always is"
+    )
+    checkpoint_every_epochs: int = Field(
+        default=5, ge=1, description="how often a checkpoint is written at an epoch's end"
+    )
     data_seed: int = Field(default=0, ge=0, description="order of the images and their views")
     init_seed: int = Field(default=0, ge=0, description="initial weights")
     num_threads: int = Field(default=1, ge=1, description="threads of one worker: they change the last bits")

@@ -20,10 +20,14 @@ class TeacherTuningSettings(Frozen):
     `data_seed` draws order and views; students of any seed then have this one teacher.
     """
 
-    mode: Literal["fine_tune", "linear_probe"] = "fine_tune"
-    head: Literal["class_texts", "random"] = "class_texts"
+    mode: Literal["fine_tune", "linear_probe"] = Field(
+        default="fine_tune", description="train encoder and head, or the head alone on kept embeddings"
+    )
+    head: Literal["class_texts", "random"] = Field(
+        default="class_texts", description="what the head begins with: the class texts, or random weights"
+    )
     epochs: int = Field(default=10, ge=1)
-    batch_size: int = Field(default=64, ge=1)
+    batch_size: int = Field(default=64, ge=1, description="images of a step")
     encoder_learning_rate: float = Field(default=1e-5, gt=0, description="peak; not read by linear_probe")
     head_learning_rate: float = Field(default=1e-3, gt=0, description="peak")
     weight_decay: float = Field(default=0.05, ge=0, description="of matrices; vectors and scalars are not decayed")

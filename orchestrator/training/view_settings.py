@@ -23,9 +23,13 @@ class ShiftViews(Frozen):
 
     kind: Literal["shift"] = "shift"
     pad: int = Field(default=6, ge=0, le=256)
-    flip: bool = True
-    brightness: float = Field(default=0.0, ge=0, le=1)
-    contrast: float = Field(default=0.0, ge=0, le=1)
+    flip: bool = Field(default=True, description="mirror half of the views")
+    brightness: float = Field(
+        default=0.0, ge=0, le=1, description="largest amount added to, or taken from, pixels of 0 to 1; 0: none"
+    )
+    contrast: float = Field(
+        default=0.0, ge=0, le=1, description="largest change of the factor of the distance to middle grey; 0: none"
+    )
 
 
 class AugmentedViews(Frozen):
@@ -41,7 +45,7 @@ class AugmentedViews(Frozen):
     """
 
     kind: Literal["augmented"] = "augmented"
-    recipe: Recipe
+    recipe: Recipe = Field(description="which of the papers' augmentations; see above for what each does")
     shared_draw: bool = False
 
 
@@ -85,8 +89,12 @@ class MixingSettings(Frozen):
     of a teacher whose outputs are kept are mixed, other outputs of it cannot be.
     """
 
-    mixup_alpha: float = Field(default=0.8, ge=0)
-    cutmix_alpha: float = Field(default=1.0, ge=0)
+    mixup_alpha: float = Field(
+        default=0.8, ge=0, description="of the Beta distribution of the share in mixup; 0: no mixup"
+    )
+    cutmix_alpha: float = Field(
+        default=1.0, ge=0, description="of the Beta distribution of the share in cutmix; 0: no cutmix"
+    )
     cutmix_share: float = Field(default=0.5, ge=0, le=1)
     fraction: float = Field(default=1.0, ge=0, le=1)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)

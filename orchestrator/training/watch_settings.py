@@ -55,4 +55,4 @@ class WatchSettings(Frozen):
     """
 
     coherence_images: int = Field(default=1000, ge=0)
-    alarms: AlarmSettings = AlarmSettings()
+    alarms: AlarmSettings = Field(default=AlarmSettings(), description="what raises an alarm, and how surely")

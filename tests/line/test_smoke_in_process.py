@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.artifacts.storage import read_table
+from orchestrator.reporting import read_report_data
 from orchestrator.tracking.mlflow_store import open_client
 from tests.line.command import Smoke, verify
 
@@ -100,8 +102,42 @@ def test_mlflow_holds_the_run_its_arms_and_the_sweep_with_its_trials_as_children
     )
     assert link in runs["smoke/sweep/smoke"].data.tags["mlflow.note.content"]
     assert f"runs/{sweep})" in runs["smoke"].data.tags["mlflow.note.content"]
+    told = runs["smoke/arm/distilled"].data.tags["mlflow.note.content"]
+    assert "| minus baseline |" in told
+    assert f"[smoke](#/experiments/{experiment.experiment_id}/runs/{whole})" in told
     names = {artifact.path for artifact in client.list_artifacts(whole, "report")}
     assert names == {"report/report.html", "report/report.md", "report/report.json"}
+
+    reached = {arm: runs[f"smoke/arm/{arm}"].data.metrics["select/all"] for arm in ("baseline", "distilled")}
+    best_arm = runs[f"smoke/arm/{max(reached, key=lambda arm: reached[arm])}"]
+    registered = client.get_model_version_by_alias("smoke", "best")
+    assert (str(registered.version), registered.run_id, registered.status) == ("1", best_arm.info.run_id, "READY")
+    assert best_arm.info.end_time < runs["smoke"].info.end_time, "a run that was registered keeps its end"
+    assert all(
+        run.data.metrics["cost/model_size_mb"] > 0 for key, run in runs.items() if "trial" in key or "arm" in key
+    )
+
+
+def test_the_report_tells_spaces_mistakes_and_costs_of_this_very_run(finished: tuple[Smoke, str]) -> None:
+    smoke, _ = finished
+    data = read_report_data(smoke.folder / "report" / "report.json")
+    drawn = {(space.kind, space.name): space for space in data.spaces.planes}
+    assert set(drawn) == {
+        ("teacher", "image teacher"), ("student", "baseline"), ("student", "distilled"), ("text", "truth"),
+        ("text", "targeted"),
+    }  # fmt: skip
+    assert all(-1 <= space.silhouette <= 1 and len(space.points) == len(space.classes) for space in drawn.values())
+    assert len(drawn["student", "baseline"].points) == 36, "all images of the report split, 6 of each class"
+    for mistakes in data.mistakes:
+        told = read_table(smoke.folder / "evaluations" / mistakes.arm / "predictions.parquet").to_pandas()
+        right = (told["label"] == told["predicted"]).groupby(told["label"]).sum()
+        assert mistakes.classes[0].correct == right.min()
+        assert all(row.correct + sum(count for _, count in row.taken_for) == row.total == 6 for row in mistakes.classes)
+    paid = {row.unit: (row.asked, row.made, row.reused) for row in data.economics}
+    assert paid == {"captions": (124, 124, 0), "texts": (75, 75, 0), "images": (122, 122, 0), "views": (124, 124, 0)}
+    assert data.economics[0].without_store == 124 * 4, "of the arm that reads them, and of its sweep's three trials"
+    assert data.seeds["dataset.seed"] == 11
+    assert len(data.exports) == 1, "of the best student, which is registered"
 
 
 def test_a_second_run_reuses_everything_and_no_model_sees_a_row(finished: tuple[Smoke, str]) -> None:
@@ -113,7 +149,8 @@ def test_a_second_run_reuses_everything_and_no_model_sees_a_row(finished: tuple[
     assert ended.returncode == 0, ended.stderr
     made = [line for line in ended.stdout.splitlines() if " made " in line]
     assert made == []
-    assert sum(" reused " in line for line in ended.stdout.splitlines()) == len(written) == 12
+    assert len(open_client(f"sqlite:///{smoke.root / 'mlflow.db'}").search_model_versions("name = 'smoke'")) == 1
+    assert sum(" reused " in line for line in ended.stdout.splitlines()) == len(written) == 13
     assert smoke.model_rows() == before
     assert smoke.numbers() == numbers
     assert {path: path.stat().st_mtime_ns for path in smoke.folder.rglob("manifest.json")} == written
@@ -173,7 +210,7 @@ def test_verify_passes_finds_a_damaged_file_and_a_repair_lets_the_same_command_h
     assert sound.returncode == 0, sound.stdout
     told = json.loads(sound.stdout)
     assert told["problems"] == []
-    assert (told["counts"]["artifacts"], told["counts"]["stores"]) == (12, 3)
+    assert (told["counts"]["artifacts"], told["counts"]["stores"]) == (13, 3)
 
     student = copy.folder / "arms" / "distilled" / "student.safetensors"
     data = bytearray(student.read_bytes())

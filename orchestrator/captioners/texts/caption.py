@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import Literal, TypeVar
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from orchestrator.captioners.prompts import expand_prompts
 from orchestrator.captioners.quality_thresholds import CaptionThresholds
@@ -25,9 +25,11 @@ class CaptionText(TextSource):
     """
 
     kind: Literal["caption"] = "caption"
-    prompt: str | tuple[str, ...]
+    prompt: str | tuple[str, ...] = Field(
+        description="name of a prompt, of a set of prompts, or a list of names whose answers are joined"
+    )
     permute: Literal["none", "within_class", "all"] = "none"
-    permute_seed: int = 0
+    permute_seed: int = Field(default=0, description="of the draw of the permutation")
     thresholds: CaptionThresholds | None = None
 
     @property

@@ -5,7 +5,7 @@ Reads nothing but the class names (the CLIP ensemble comes from open_clip). Know
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from orchestrator.captioners.prompts import CLASS_FIELD, inject_class, text_problems
 from orchestrator.captioners.texts.source import ClassTextSource, Group
@@ -33,7 +33,9 @@ class ClassNameText(ClassTextSource):
     """
 
     kind: Literal["class_name"] = "class_name"
-    template: str | tuple[str, ...] | None = None
+    template: str | tuple[str, ...] | None = Field(
+        default=None, description="sentence or sentences with {name}; null: those of the ensemble, or the default one"
+    )
     ensemble: Literal["clip", "rise"] | None = None
 
     @model_validator(mode="before")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from orchestrator.captioners.texts.files import digest_of, existing
 from orchestrator.captioners.texts.source import Group, TextMaterial, TextSource
@@ -25,8 +25,10 @@ class HumanCaptionsText(TextSource):
     """
 
     kind: Literal["human_captions"] = "human_captions"
-    files: tuple[str, ...]
-    use: Literal["mean", "first", "draw"] = "mean"
+    files: tuple[str, ...] = Field(description="annotation files in COCO's format")
+    use: Literal["mean", "first", "draw"] = Field(
+        default="mean", description="of an image's captions: their mean, the first, or one drawn in each pass"
+    )
 
     @property
     def draws_one(self) -> bool:

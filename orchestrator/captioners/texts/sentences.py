@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
 from orchestrator.captioners.texts.files import digest_of, existing, match_classes, numbered_lines
 from orchestrator.captioners.texts.source import ClassTextSource, Group
 from orchestrator.errors import DataError
@@ -24,7 +26,9 @@ class SentencesText(ClassTextSource):
 
     kind: Literal["sentences"] = "sentences"
     file: str
-    use: Literal["mean", "draw"] = "mean"
+    use: Literal["mean", "draw"] = Field(
+        default="mean", description="of a class's sentences: their mean, or one drawn in each pass"
+    )
 
     @property
     def draws_one(self) -> bool:

@@ -5,6 +5,8 @@ Reads the table that the stage `describe` makes. Knows nothing of models. Source
 
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from orchestrator.captioners.texts.description_files import enriched
 from orchestrator.captioners.texts.source import ClassTextSource, Group
 from orchestrator.errors import ArtifactError
@@ -17,7 +19,9 @@ class WrittenDescriptionText(ClassTextSource):
     """`a photo of {name} . {description}`, the description written by the experiment's describer without an image."""
 
     kind: Literal["written_description"] = "written_description"
-    level: Literal["short", "medium", "long"] = "short"
+    level: Literal["short", "medium", "long"] = Field(
+        default="short", description="how much the describer is asked to write"
+    )
 
     @property
     def names_classes(self) -> bool:

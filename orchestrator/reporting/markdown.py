@@ -29,6 +29,26 @@ def render_markdown(data: ReportData) -> str:
     return "\n".join(lines) + "\n"
 
 
+def render_arm(data: ReportData, name: str) -> str:
+    """What the report says of one arm: its losses, its accuracies and the differences to the baseline, its alarms."""
+    headings, rows = comparison(data)
+    arm, row = next((arm, row) for arm in data.arms for row in rows if arm.name == row.name == name)
+    lines = [
+        _plain(arm.description),
+        "",
+        "| Accuracy, % | " + " | ".join(headings) + " |",
+        "|---|" + "---:|" * len(headings),
+    ]
+    lines.append(f"| {_plain(name)} | " + " | ".join(number(value) for value in row.values) + " |")
+    if row.differences is not None:
+        lines.append(
+            f"| minus {_plain(rows[0].name)} | " + " | ".join(signed(value) for value in row.differences) + " |"
+        )
+    if arm.alarms:
+        lines += ["", *(f"* {_plain(alarm)}" for alarm in arm.alarms)]
+    return "\n".join(lines) + "\n"
+
+
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))

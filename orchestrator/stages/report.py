@@ -21,7 +21,7 @@ from orchestrator.reporting.data import (
     write_report_data,
 )
 from orchestrator.reporting.html import write_html
-from orchestrator.reporting.markdown import render_markdown
+from orchestrator.reporting.markdown import render_arm, render_markdown
 from orchestrator.stages import (
     evaluate,
     index,
@@ -68,6 +68,9 @@ def make(context: Context, plans: Mapping[str, Plan]) -> Plan:
         text, key = render_markdown(data), context.experiment.name
         write_bytes(folder / MARKDOWN, text.encode())
         context.tracker.set_tags(key, {NOTE_TAG: f"{text}\n{_links(context, plans)}"})
+        for arm in data.arms:
+            told = f"{render_arm(data, arm.name)}\nCommand: [{key}](run:{key})\n"
+            context.tracker.set_tags(train.run_key(context, arm.name), {NOTE_TAG: told})
         for name in (HTML, MARKDOWN, DATA):
             context.tracker.log_artifact(key, folder / name, "report")
         return {"arms": len(data.arms), "trials": len(data.sweep.trials) if data.sweep else 0}, {}

@@ -102,6 +102,9 @@ def test_mlflow_holds_the_run_its_arms_and_the_sweep_with_its_trials_as_children
     )
     assert link in runs["smoke/sweep/smoke"].data.tags["mlflow.note.content"]
     assert f"runs/{sweep})" in runs["smoke"].data.tags["mlflow.note.content"]
+    told = runs["smoke/arm/distilled"].data.tags["mlflow.note.content"]
+    assert "| minus baseline |" in told
+    assert f"[smoke](#/experiments/{experiment.experiment_id}/runs/{whole})" in told
     names = {artifact.path for artifact in client.list_artifacts(whole, "report")}
     assert names == {"report/report.html", "report/report.md", "report/report.json"}
 

@@ -11,6 +11,7 @@ import pytest
 
 from orchestrator.reporting import ArmResult, ReportData, read_report_data, render_html, write_report_data
 from orchestrator.reporting.html import MAX_BYTES
+from orchestrator.reporting.markdown import render_arm
 from orchestrator.reporting.measured import curve_groups, meaning
 from orchestrator.reporting.report_words import economy_words, mistake_words, space_words
 from orchestrator.reporting.sections import (
@@ -179,3 +180,15 @@ def test_every_section_survives_the_json_file_of_the_report(data: ReportData, tm
     path = tmp_path / "report.json"
     write_report_data(data, path)
     assert render_html(read_report_data(path)) == render_html(data)
+
+
+def test_an_arms_description_has_its_row_and_its_difference_to_the_baseline(data: ReportData) -> None:
+    arms = (
+        replace(data.arms[0], metrics={"all": 50.0}),
+        replace(data.arms[1], metrics={"all": 52.5}, alarms=("look",)),
+    )
+    lines = render_arm(replace(data, arms=arms), "distilled").splitlines()
+    assert "| distilled | 52.5 | n/a | n/a | n/a |" in lines
+    assert "| minus baseline | +2.5 | n/a | n/a | n/a |" in lines
+    assert lines[-1] == "* look"
+    assert "minus" not in render_arm(replace(data, arms=arms), "baseline")

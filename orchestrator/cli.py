@@ -5,6 +5,7 @@ stages work; what is heavy is imported only when a command runs.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -261,6 +262,8 @@ def main() -> None:
 
 def _called(**given: Any) -> None:
     """Run the command line; what nobody foresaw is told in three lines, with --debug as it is."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers' bars would fill a log
     try:
         app(**given)
     except Exception as error:

@@ -27,8 +27,9 @@ from orchestrator.executors.protocol import OnEvent, OnResult, SweepJob
 from orchestrator.on_ray.nested_trial import NestedTrial
 from orchestrator.on_ray.schedulers import build_scheduler, check_population, hears_again, is_population
 from orchestrator.on_ray.trial_desk import TrialDeskActor
-from orchestrator.on_ray.trial_proxy import NUMBER, REPLAYS, VALUES, TrialProxy, name_of
-from orchestrator.on_ray.trial_worker import DONORS, TrialWorker
+from orchestrator.on_ray.trial_journal import DONORS
+from orchestrator.on_ray.trial_proxy import NUMBER, VALUES, TrialProxy, name_of
+from orchestrator.on_ray.trial_worker import TrialWorker
 from orchestrator.on_ray.tune_search import FolderSearcher, SweepState, TuneCallback
 from orchestrator.search.schedulers import HyperBandSettings, NoSchedulerSettings
 from orchestrator.search.trial import TrialResult
@@ -167,7 +168,6 @@ def _tuner(
         param_space = {
             NUMBER: ray.tune.grid_search(list(configs)),
             VALUES: ray.tune.sample_from(lambda spec: dict(values[spec.config[NUMBER]])),
-            REPLAYS: False,
         }
         searches = {"search_alg": BasicVariantGenerator(), "num_samples": 1}
     else:
@@ -188,5 +188,6 @@ def _tuner(
         verbose=0,
         callbacks=[TuneCallback(state, workers)],
         failure_config=ray.tune.FailureConfig(max_failures=3),
+        checkpoint_config=ray.tune.CheckpointConfig(checkpoint_at_end=False),  # a trial's folder has its state
     )
     return ray.tune.Tuner(trainable, param_space=param_space, tune_config=config, run_config=run_config)

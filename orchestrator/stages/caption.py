@@ -154,9 +154,7 @@ def _tell_unlisted(context: Context, index: Path) -> None:
     splits = pa.array(list(context.experiment.caption_splits))
     listed = read_table(index / "quarantine.parquet", columns=["split"])["split"]
     if bad := pc.sum(pc.is_in(listed, value_set=splits)).as_py():
-        context.feedback.event(
-            "caption", f"{bad:,} images of these splits are in the index's quarantine, not asked about"
-        )
+        context.feedback.event("caption", f"{bad:,} of these splits' images cannot be read and are not asked about")
 
 
 def _write_view(folder: Path, store: TeacherStore, chunks: Iterable[pa.Table], refused: set[str]) -> None:

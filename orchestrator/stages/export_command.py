@@ -57,7 +57,10 @@ def export_command(asked: ExportRequest) -> dict[str, Any]:
         found = export.status(output, planned)
         feedback.console.print(f"{source.file} -> {output}: {found}", markup=False)
         return {"dry_run": True, "student": str(source.file), "export": str(output), "would_be": str(found)}
-    feedback.event("export", f"{source.arm} ({source.file})")
+    path = asked.request.experiment
+    of_many = path.suffix in SHEETS or (source.home is not None and path.resolve() == source.home.resolve())
+    chosen = ", the best on the selection split; --arm chooses another" if of_many and asked.arm is None else ""
+    feedback.event("export", f"{source.arm}{chosen} ({source.file})")
     manifest, made = export.make(source, output, asked.settings, licences)
     feedback.event("export", f"{'made' if made else 'reused'} {output}: {', '.join(manifest.files)}")
     told: dict[str, Any] = {"student": str(source.file), "export": str(output), "files": list(manifest.files)}

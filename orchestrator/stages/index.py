@@ -17,6 +17,7 @@ from orchestrator.errors import DataError
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.vocabulary import SPLITS
 
+MOST_NAMED = 3  # bad images in a line
 TABLES = ("images", "classes", "quarantine")  # of a DatasetIndex
 NOTES = "notes.json"  # what the user should know of the index; told by every command that makes or reuses it
 REVISION = "index-revision.json"  # beside the index: what a --rehash found under an unchanged stamp
@@ -55,9 +56,18 @@ def make(context: Context) -> Plan:
         return {**counts, "classes": index.classes.num_rows, "quarantined": index.quarantine.num_rows}, {}
 
     context.make(planned, build)
+    _tell_of_bad_ones(context, planned.folder)
     for note in read_json(planned.folder / NOTES):
         context.feedback.event("index", f"note: {note}")
     return planned
+
+
+def _tell_of_bad_ones(context: Context, folder: Path) -> None:
+    names = read_table(folder / "quarantine.parquet", columns=["image_id"])["image_id"].to_pylist()
+    if names:
+        shown = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
+        where = f"orchestrator show {context.execution.storage_root}/{folder.relative_to(context.root)}"
+        context.feedback.event("index", f"cannot be read and are left out: {shown} ({where} has the reasons)")
 
 
 def _rehash(context: Context, planned: Plan) -> Plan:

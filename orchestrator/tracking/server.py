@@ -24,7 +24,8 @@ from orchestrator.tracking.secret_files import secret
 DATABASES = ("mlflow", "mlflow_auth")
 ADMIN = "admin"
 ADMIN_PASSWORD_VARIABLE = "MLFLOW_AUTH_ADMIN_PASSWORD"  # pragma: allowlist secret
-START_S = 300.0
+START_S = 900.0  # it ends sooner where the process ends; a machine at its limit takes minutes to import MLflow
+PROBE_S = 60.0  # clients that waited for a server that comes back are answered first
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -168,7 +169,7 @@ def wait_until_it_answers(url: str, process: "subprocess.Popen[bytes]", log: Pat
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while True:
         try:
-            with direct.open(f"{url}/health", timeout=5):
+            with direct.open(f"{url}/health", timeout=PROBE_S):
                 return
         except urllib.error.HTTPError:
             return

@@ -39,6 +39,16 @@ def test_counts_that_differ_from_the_published_ones_are_told_when_made_and_when_
         index.make(strict)
 
 
+def test_images_that_cannot_be_read_are_named_with_the_command_that_has_the_reasons(tmp_path: Path) -> None:
+    dataset = list_file(tmp_path / "data")
+    bad = sorted((tmp_path / "data").rglob("*.JPEG"))[0]
+    bad.write_bytes(b"no image")
+    context, said = telling_context(tmp_path / "runs", {"dataset": dataset})
+    folder = index.make(context).folder
+    [name] = read_table(folder / "quarantine.parquet")["image_id"].to_pylist()
+    assert f"left out: {name} (orchestrator show {folder} has the reasons)" in said.getvalue()
+
+
 def test_a_data_set_as_it_should_be_has_no_notes(tmp_path: Path) -> None:
     context, said = telling_context(tmp_path, {})
     index.make(context)

@@ -3,24 +3,21 @@
 Reads and writes nothing.
 """
 
-import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import ray.tune
 from ray.tune.schedulers import (
     ASHAScheduler,
     FIFOScheduler,
     HyperBandScheduler,
     MedianStoppingRule,
-    PopulationBasedTraining,
     TrialScheduler,
 )
-from ray.tune.schedulers.pb2 import PB2
 
 from orchestrator.config.execution import TrialSettings
 from orchestrator.errors import ConfigError
+from orchestrator.on_ray.population import Pb2, Pbt
 from orchestrator.on_ray.trial_journal import EPOCH
 from orchestrator.on_ray.trial_proxy import VALUES
 from orchestrator.search.domains import Choice, Domain, Integer, LogUniform, Uniform
@@ -41,11 +38,8 @@ def is_population(space: SearchSpace) -> bool:
 
 
 def hears_again(space: SearchSpace) -> bool:
-    """Whether the scheduler is told anew, after a restart, what trials had told: one that stops them by it is.
-
-    A population is compared as it stands, not as it stood.
-    """
-    return not isinstance(space.scheduler, NoSchedulerSettings) and not is_population(space)
+    """Whether the scheduler is told anew, after a restart, what trials had told: one that decides by it is."""
+    return not isinstance(space.scheduler, NoSchedulerSettings)
 
 
 def check_population(space: SearchSpace, trials: TrialSettings) -> None:
@@ -79,30 +73,27 @@ def build_scheduler(space: SearchSpace, epochs: int) -> TrialScheduler:
         case MedianSettings() as median:
             return MedianStoppingRule(grace_period=median.grace_epochs, min_samples_required=median.min_trials, **told)
         case PbtSettings() as pbt:
-            random.seed(pbt.seed)
-            return PopulationBasedTraining(
+            return Pbt(
+                seed=pbt.seed,
                 perturbation_interval=pbt.interval_epochs,
                 hyperparam_mutations={VALUES: {path: _mutation(one) for path, one in space.parameters.items()}},
                 quantile_fraction=pbt.quantile_fraction,
                 resample_probability=pbt.resample_fraction,
                 custom_explore_fn=_within(space.parameters),
-                log_config=False,
                 **told,
             )
         case Pb2Settings() as pb2:
-            random.seed(pb2.seed)
-            np.random.seed(pb2.seed)
             bounds = {
                 path: [one.low, one.high]
                 for path, one in space.parameters.items()
                 if isinstance(one, Uniform | LogUniform)
             }
-            return PB2(
+            return Pb2(
+                seed=pb2.seed,
                 perturbation_interval=pb2.interval_epochs,
                 hyperparam_bounds={VALUES: bounds},
                 quantile_fraction=pb2.quantile_fraction,
                 custom_explore_fn=_within(space.parameters),
-                log_config=False,
                 **told,
             )
         case _:

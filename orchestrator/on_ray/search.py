@@ -27,13 +27,15 @@ from orchestrator.executors.protocol import OnEvent, OnResult, SweepJob
 from orchestrator.on_ray.nested_trial import NestedTrial
 from orchestrator.on_ray.schedulers import build_scheduler, check_population, hears_again, is_population
 from orchestrator.on_ray.trial_desk import TrialDeskActor
-from orchestrator.on_ray.trial_proxy import NUMBER, REPLAYS, VALUES, TrialProxy, name_of
-from orchestrator.on_ray.trial_worker import DONORS, TrialWorker
+from orchestrator.on_ray.trial_journal import DONORS
+from orchestrator.on_ray.trial_proxy import NUMBER, VALUES, TrialProxy, name_of
+from orchestrator.on_ray.trial_worker import TrialWorker
 from orchestrator.on_ray.tune_search import FolderSearcher, SweepState, TuneCallback
 from orchestrator.search.schedulers import HyperBandSettings, NoSchedulerSettings
 from orchestrator.search.trial import TrialResult
 
 TUNE = "tune"
+HEAD = "node:__internal_head__"  # a resource that the head node has and no other
 POLL_S, CLOSES_WITHIN_S = 0.5, 120.0
 ENVIRONMENT = {  # of Tune in this process, while the sweep runs
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trials' folders have it all
@@ -117,7 +119,8 @@ def _environment(trials: TrialSettings) -> Iterator[None]:
 def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[Any]]]:
     """The desk and the trial workers of a sweep; when it ends they have ended, too."""
     name = f"trial-desk-{uuid.uuid4().hex}"
-    desk = TrialDeskActor.options(name=name).remote(trials.num_workers)
+    on_head = {HEAD: 0.001}  # like the proxies, so that no loss of another node takes it along
+    desk = TrialDeskActor.options(name=name, resources=on_head).remote(trials.num_workers)
     workers: list[Any] = []
     if trials.num_train_workers == 1:
         remote = ray.remote(TrialWorker).options(
@@ -156,7 +159,7 @@ def _tuner(
         nested=partial(NestedTrial, job, trials, storage) if trials.num_train_workers > 1 else None,
     )
     # A share of the head node: as many proxies are placed as trials may run, and none takes a CPU from a worker.
-    trainable = ray.tune.with_resources(proxy, {"node:__internal_head__": round(1 / (most + 0.5), 4)})
+    trainable = ray.tune.with_resources(proxy, {HEAD: round(1 / (most + 0.5), 4)})
     searches: dict[str, Any] = {}
     param_space: dict[str, Any] = {}
     if is_population(space):  # Tune takes no searcher with a population: all of it is proposed at once
@@ -167,7 +170,6 @@ def _tuner(
         param_space = {
             NUMBER: ray.tune.grid_search(list(configs)),
             VALUES: ray.tune.sample_from(lambda spec: dict(values[spec.config[NUMBER]])),
-            REPLAYS: False,
         }
         searches = {"search_alg": BasicVariantGenerator(), "num_samples": 1}
     else:
@@ -188,5 +190,6 @@ def _tuner(
         verbose=0,
         callbacks=[TuneCallback(state, workers)],
         failure_config=ray.tune.FailureConfig(max_failures=3),
+        checkpoint_config=ray.tune.CheckpointConfig(checkpoint_at_end=False),  # a trial's folder has its state
     )
     return ray.tune.Tuner(trainable, param_space=param_space, tune_config=config, run_config=run_config)

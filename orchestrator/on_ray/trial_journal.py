@@ -1,10 +1,12 @@
 """What a trial has told, epoch by epoch, on disk as it is told: a scheduler can hear it again after any crash.
 
-Reads and writes `told.jsonl`, one line for each epoch, and `lineage.json`, the state of another trial that a trial of a
-population has gone on from. Imports no torch: proxies of trials read it too. Knows nothing of Ray.
+Reads and writes `told.jsonl`, one line for each epoch, and `lineage.json`, the states of other trials that a trial of a
+population has gone on from; copies states to `donors/`. Imports no torch: proxies of trials read it too. Knows nothing
+of Ray.
 """
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 from orchestrator.artifacts.storage import read_json, write_json
 
-TOLD, LINEAGE, TRIALS = "told.jsonl", "lineage.json", "trials"
+TOLD, LINEAGE, TRIALS, DONORS = "told.jsonl", "lineage.json", "trials", "donors"
 EPOCH, SECONDS = "epoch", "seconds"
 Row = dict[str, float]
 
@@ -54,15 +56,41 @@ def generation_folder(sweep: Path, number: int, generation: int) -> Path:
     return folder / f"generation_{generation:02d}" if generation else folder
 
 
-def read_turn(sweep: Path, number: int, values: Mapping[str, Any]) -> TrialTurn:
-    """The trial as it last stood: with the values it was given, or with those of its newest generation."""
+def kept_state(sweep: Path, turn: TrialTurn, epoch: int) -> Path:
+    """Where the state of a trial after an epoch is kept for others, until the sweep ends."""
+    return sweep / DONORS / turn.key / f"generation_{turn.generation:02d}_epoch_{epoch:04d}.pt"
+
+
+def keep_state(sweep: Path, turn: TrialTurn, epoch: int, state: Path) -> None:
+    """Copy a checkpoint to where others may go on from it, its header first: where the state is there, all is."""
+    kept = kept_state(sweep, turn, epoch)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    for source, copy in ((state.with_suffix(".json"), kept.with_suffix(".json")), (state, kept)):
+        unfinished = copy.with_name(f".{copy.name}")
+        shutil.copyfile(source, unfinished)
+        unfinished.replace(copy)
+
+
+def read_lineage(sweep: Path, number: int) -> list[TrialTurn]:
+    """The generations of a trial after its first one, in order."""
     path = trial_folder(sweep, number) / LINEAGE
-    return TrialTurn(**read_json(path)) if path.is_file() else TrialTurn(number, values)
+    return [TrialTurn(**turn) for turn in read_json(path)] if path.is_file() else []
 
 
-def begin_generation(sweep: Path, turn: TrialTurn) -> None:
-    """Keep what a new generation is, before it starts."""
-    write_json(trial_folder(sweep, turn.number) / LINEAGE, asdict(turn))
+def read_turn(sweep: Path, number: int, values: Mapping[str, Any], generation: int | None = None) -> TrialTurn:
+    """A trial as it stood in a generation, the newest unless told; in the first one it has the values it was given."""
+    turns = [TrialTurn(number, values), *read_lineage(sweep, number)]
+    return turns[-1 if generation is None else generation]
+
+
+def begin_generation(sweep: Path, number: int, values: Mapping[str, Any], start: str, epoch: int) -> TrialTurn:
+    """Keep what the next generation of a trial is, before it starts; the same one where it has begun from there."""
+    lineage = read_lineage(sweep, number)
+    found = next((turn for turn in lineage if turn.start == start), None)
+    if found is None:
+        found = TrialTurn(number, values, len(lineage) + 1, start, epoch)
+        write_json(trial_folder(sweep, number) / LINEAGE, [asdict(turn) for turn in (*lineage, found)])
+    return found
 
 
 class Journal:

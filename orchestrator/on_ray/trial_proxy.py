@@ -6,6 +6,7 @@ state itself lies in the trial's folder. Reads the sweep's folder and writes poi
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,22 @@ import ray.exceptions
 import ray.tune
 
 from orchestrator.artifacts.storage import read_json, write_json
-from orchestrator.on_ray.trial_journal import EPOCH, Journal, Row, TrialTurn, begin_generation, read_turn
+from orchestrator.on_ray.trial_journal import (
+    EPOCH,
+    Journal,
+    Row,
+    TrialTurn,
+    begin_generation,
+    kept_state,
+    read_lineage,
+    read_turn,
+)
+from orchestrator.search.sweep_folder import read_ended
+from orchestrator.search.trial import TrialResult
 
-NUMBER, VALUES, REPLAYS = "number", "values", "replays"  # what a trial's config holds when it is made
+NUMBER, VALUES = "number", "values"  # what a trial's config holds when it is made
 HAS_ENDED, ERROR, WORKER = "has_ended", "error", "worker"  # of a report, beside its epoch and objectives
-POINTER = "pointer.json"
+POINTER, GENERATION, START = "pointer.json", "generation", "start"
 RETRY_S = 0.5
 
 
@@ -70,22 +82,18 @@ class TrialProxy(ray.tune.Trainable):
 
     def _take(self, config: Mapping[str, Any]) -> None:
         number = number_of(self.trial_name)  # in a population its config becomes a copy of another one's
-        self._turn = read_turn(self._sweep, number, dict(config[VALUES]))
-        self._values = dict(config[VALUES])
-        self._epoch = 0
-        if not self._hears:
-            self._epoch = max(self._turn.epoch, Journal(self._turn.folder(self._sweep)).epoch)
-        self._replayed: list[Row] | None = None
-        if config.get(REPLAYS):
-            told = read_json(self._sweep / "ended" / f"{number:04d}.json")["history"]
-            self._replayed = [row for row in told if all(name in row for name in self._objectives)]
+        self._values, self._ended = dict(config[VALUES]), read_ended(self._sweep, number)
+        turn = TrialTurn(number, self._values)
+        self._stand(turn, 0 if self._hears else Journal(turn.folder(self._sweep)).epoch)
+
+    def _stand(self, turn: TrialTurn, epoch: int) -> None:
+        """Be a trial in one of its generations, after an epoch."""
+        self._turn, self._epoch, self._journal = turn, epoch, Journal(turn.folder(self._sweep))
 
     def step(self) -> dict[str, Any]:
         """The next report of the trial: trained, or told again."""
-        if self._replayed is not None:
-            row = next(row for row in self._replayed if row[EPOCH] > self._epoch)
-            self._epoch = int(row[EPOCH])
-            return self._report(row, has_ended=row is self._replayed[-1])
+        if self._ended is not None:
+            return self._tell_again(self._ended)
         while True:
             told = self._advance()
             row, has_ended, error = told["row"], bool(told["has_ended"]), str(told["error"])
@@ -96,56 +104,74 @@ class TrialProxy(ray.tune.Trainable):
             if has_ended or (row is not None and all(name in row for name in self._objectives)):
                 return self._report(row or {EPOCH: self._epoch}, has_ended=has_ended, error=error)
 
+    def _tell_again(self, ended: TrialResult) -> dict[str, Any]:
+        """The next report of a trial that has ended; only of one that ran to its end the last row was the end, too."""
+        rows = [row for row in self._journal.rows if all(name in row for name in self._objectives)]
+        row = next((row for row in rows if row[EPOCH] > self._epoch), None)
+        if row is None:
+            return self._report({EPOCH: self._epoch}, has_ended=True, error=ended.error)
+        self._epoch = int(row[EPOCH])
+        is_last = row is rows[-1] and self._turn.generation == len(read_lineage(self._sweep, self._turn.number))
+        return self._report(row, has_ended=is_last and ended.status == "finished")
+
     def _report(self, row: Row, *, has_ended: bool, error: str = "") -> dict[str, Any]:
         told = {name: row[name] for name in self._objectives if name in row}
         ends = {"done": True, HAS_ENDED: True, ERROR: error} if has_ended else {}
         return {EPOCH: int(row[EPOCH]), **told, **ends, WORKER: self._place}
 
     def _advance(self) -> dict[str, Any]:
-        """Ask the worker; where its process has died, ask again until it is there again."""
+        """Ask for the next epoch."""
         if self._nested is not None:
             nested: dict[str, Any] = self._nested.advance(self._turn, self._epoch)
             return nested
+        told: dict[str, Any] = self._ask("advance", self._turn, self._epoch)
+        return told
+
+    def _ask(self, what: str, *given: Any) -> Any:
+        """The worker's answer; where its process has died, it is asked again until it is there again."""
         while True:
             if self._place is None:
                 self._place = ray.get(self._desk.place.remote(self._turn.key))
             try:
-                told: dict[str, Any] = ray.get(self._workers[self._place].advance.remote(self._turn, self._epoch))
+                return ray.get(getattr(self._workers[self._place], what).remote(*given))
             except ray.exceptions.RayActorError:
                 time.sleep(RETRY_S)
-            else:
-                return told
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Point to the state, which the worker keeps; the trial is out of its pack until it goes on."""
-        start = self._let_go(keep=self._keeps)
-        write_json(Path(checkpoint_dir) / POINTER, {NUMBER: self._turn.number, EPOCH: self._epoch, "start": start})
+        start = str(self._keep()) if self._keeps else None
+        self._let_go()
+        pointer = {NUMBER: self._turn.number, GENERATION: self._turn.generation, EPOCH: self._epoch, START: start}
+        write_json(Path(checkpoint_dir) / POINTER, pointer)
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Go on where the trial was paused, or, as a new generation, from another one's state."""
-        pointer = read_json(Path(checkpoint) / POINTER)
-        self._epoch = int(pointer[EPOCH])
-        if pointer["start"] is not None and pointer[NUMBER] != self._turn.number:
-            generation = self._turn.generation + 1
-            self._turn = TrialTurn(self._turn.number, self._values, generation, pointer["start"], self._epoch)
-            begin_generation(self._sweep, self._turn)
+        pointer, number = read_json(Path(checkpoint) / POINTER), self._turn.number
+        if pointer[NUMBER] == number:
+            turn = read_turn(self._sweep, number, self._values, pointer[GENERATION])
+        else:
+            turn = begin_generation(self._sweep, number, self._values, pointer[START], pointer[EPOCH])
+        self._stand(turn, pointer[EPOCH])
 
     def cleanup(self) -> None:
         """No further trial comes."""
         self._let_go()
 
-    def _let_go(self, keep: bool = False) -> str | None:
-        """Out of the pack; where others may need the state, the file that holds a copy."""
-        place, kept = self._place, None
+    def _keep(self) -> Path:
+        """The state after the last epoch that was told, where others may go on from it."""
+        kept = kept_state(self._sweep, self._turn, self._epoch)
+        if not kept.is_file():
+            self._ask("keep", self._turn, self._epoch)
+        return kept
+
+    def _let_go(self) -> None:
+        """Out of the pack."""
         if self._nested is not None:
             self._nested.let_go(self._turn)
-        if place is not None:
-            try:
-                kept = ray.get(self._workers[place].let_go.remote(self._turn, keep))
-            except ray.exceptions.RayActorError:  # its process has died, and the trial with it
-                kept = None
+        if self._place is not None:
+            with suppress(ray.exceptions.RayActorError):  # its process has died, and the trial with it
+                ray.get(self._workers[self._place].let_go.remote(self._turn))
             self._free()
-        return kept
 
     def _free(self) -> None:
         if self._place is not None:

@@ -4,8 +4,8 @@ One thread trains; each caller waits in a thread of its own. With a scheduler no
 asks for it, so that a stopped trial trains no step too many. Knows nothing of Ray Tune.
 """
 
+import math
 import os
-import shutil
 import threading
 import time
 import traceback
@@ -20,11 +20,10 @@ from orchestrator.errors import ArtifactError, OrchestratorError
 from orchestrator.executors.protocol import SweepJob
 from orchestrator.executors.trial_run import start_trial_run
 from orchestrator.on_ray.trial_desk import ALONE_AFTER, FAILS_AFTER
-from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, Row, TrialTurn
+from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, Row, TrialTurn, keep_state, kept_state
 from orchestrator.training.pack import Pack, Told
 
 PATIENCE_S = 30.0  # a member that nobody asks for leaves: the process that asked for it has died
-DONORS = "donors"
 CULPRIT = "the process that trained it died three times, the last time while it trained this trial alone"
 
 
@@ -35,15 +34,16 @@ class _Seat:
     turn: TrialTurn
     journal: Journal
     deaths: int
+    epochs: float  # of the whole training, where an earlier process has told some
     seconds_before: float
     is_asked: bool = True  # for an epoch that it has not told yet
     asked_at: float = field(default_factory=time.monotonic)
     joined_at: float = 0.0
     run_key: str = ""
     is_member: bool = False
+    epoch: int = 0  # the last one that it was trained for
     leaves: bool = False
-    keeps: bool = False  # its state is copied when it leaves
-    kept: str | None = None
+    keep_at: int | None = None  # after this epoch its state is copied, and it leaves
     is_gone: bool = False
     has_ended: bool = False
     error: str = ""
@@ -51,6 +51,10 @@ class _Seat:
     @property
     def is_alone(self) -> bool:
         return self.deaths >= ALONE_AFTER
+
+    @property
+    def is_to_be_kept(self) -> bool:
+        return self.keep_at is not None and self.epoch >= self.keep_at
 
     @property
     def waits(self) -> bool:
@@ -62,7 +66,7 @@ class _Seat:
     def answer(self, after_epoch: int) -> dict[str, Any] | None:
         """What its trial is told, or None while there is nothing yet."""
         row = self.next_row(after_epoch)
-        if row is not None:
+        if row is not None and (self.has_ended or row[EPOCH] < self.epochs):
             is_last = self.has_ended and not self.error and row is self.journal.rows[-1]
             return {"row": row, "has_ended": is_last, "error": ""}
         return {"row": None, "has_ended": True, "error": self.error} if self.has_ended else None
@@ -100,13 +104,9 @@ class TrialWorker:
             `row` (None where there is none any more), `has_ended` and `error`; all of them empty when the trial was let
             go meanwhile, and is to be asked for again.
         """
-        deaths = 0 if turn.key in self._seats else ray.get(self._desk.deaths.remote(turn.key))
         with self._changed:
-            seat = self._seats.get(turn.key)
-            if seat is None:
-                journal = Journal(turn.folder(self._job.folder))
-                seat = self._seats[turn.key] = _Seat(turn, journal, deaths, journal.seconds)
-            seat.is_asked, seat.asked_at = seat.next_row(after_epoch) is None, time.monotonic()
+            seat = self._seat(turn)
+            seat.is_asked, seat.asked_at = seat.answer(after_epoch) is None, time.monotonic()
             self._changed.notify_all()
             self._changed.wait_for(lambda: seat.is_gone or seat.answer(after_epoch) is not None)
             answer = seat.answer(after_epoch) or {"row": None, "has_ended": False, "error": ""}
@@ -114,27 +114,48 @@ class TrialWorker:
                 self._seats.pop(turn.key, None)
             return answer
 
-    def let_go(self, turn: TrialTurn, keep: bool = False) -> str | None:
-        """The trial is trained no further for now; returns when its state is in a checkpoint.
+    def keep(self, turn: TrialTurn, epoch: int) -> None:
+        """Copy a trial's state after an epoch to where others may go on from it, and let the trial go.
 
-        Args:
-            keep: copy its state to where others may go on from it.
+        Its process may have died since it told of the epoch: then it is trained up to there once more.
 
-        Returns:
-            The copy's file, where one was asked for and there is a state.
+        Raises:
+            ArtifactError: it cannot be trained again.
         """
+        with self._changed:
+            seat = self._seat(turn)
+            seat.keep_at, seat.is_asked, seat.asked_at = epoch, True, time.monotonic()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: seat.is_gone or seat.has_ended)
+            if seat.has_ended:
+                self._seats.pop(turn.key, None)
+        if not kept_state(self._job.folder, turn, epoch).is_file():
+            raise ArtifactError(
+                f"the state of trial {turn.number} after epoch {epoch} could not be kept: {seat.error or 'it is lost'}",
+                remedy="the same command resumes the sweep",
+            )
+
+    def let_go(self, turn: TrialTurn) -> None:
+        """The trial is trained no further for now; returns when its state is in a checkpoint."""
         with self._changed:
             seat = self._seats.get(turn.key)
             if seat is not None and seat.is_member:
-                seat.leaves, seat.keeps = True, keep
+                seat.leaves = True
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: seat.is_gone)
-                return seat.kept
-            if seat is not None:
+            elif seat is not None:
                 self._seats.pop(turn.key)
                 seat.is_gone = True
                 self._changed.notify_all()
-        return self._copy(turn) if keep else None
+
+    def _seat(self, turn: TrialTurn) -> _Seat:
+        """The seat of a trial, a new one if it has none."""
+        if turn.key not in self._seats:
+            deaths, journal = ray.get(self._desk.deaths.remote(turn.key)), Journal(turn.folder(self._job.folder))
+            # An earlier process told the last of these rows, but perhaps not that it was the end.
+            epochs = self._job.make_job(turn.number, turn.values).training.epochs if journal.rows else math.inf
+            self._seats[turn.key] = _Seat(turn, journal, deaths, epochs, journal.seconds)
+        return self._seats[turn.key]
 
     def close(self) -> None:
         """Let all trials go; returns when their states are in checkpoints."""
@@ -187,6 +208,7 @@ class TrialWorker:
             seat
             for seat in self._members()
             if seat.leaves
+            or seat.is_to_be_kept
             or (self._is_judged and not seat.is_asked and seat.asked_at < late)
             or (makes_room and not seat.is_alone)
         ]
@@ -201,7 +223,8 @@ class TrialWorker:
 
     def _may_step(self) -> bool:
         members = self._members()
-        return bool(members) and (not self._is_judged or all(seat.is_asked for seat in members))
+        is_free = not any(seat.is_to_be_kept for seat in members)
+        return bool(members) and is_free and (not self._is_judged or all(seat.is_asked for seat in members))
 
     def _join(self, seat: _Seat) -> None:
         turn, error = seat.turn, ""
@@ -221,17 +244,19 @@ class TrialWorker:
             seat.joined_at, seat.error, seat.has_ended = time.monotonic(), error, bool(error)
             seat.is_member = not error
             seat.run_key = "" if error else training.run_key
+            seat.epoch = 0 if error else self._pack.epoch(training.run_key)
             self._changed.notify_all()
 
     def _leave(self, seat: _Seat) -> None:
-        with suppress(Exception):  # what was saved before is on disk; it goes on from there
-            if seat.keeps:
-                self._pack.keep(seat.run_key)
+        try:
+            if seat.is_to_be_kept:
+                keep_state(self._job.folder, seat.turn, seat.epoch, self._pack.keep(seat.run_key))
             self._pack.leave(seat.run_key)
-        kept = self._copy(seat.turn) if seat.keeps else None
+        except Exception as failed:  # what was saved before is on disk; it goes on from there
+            seat.error = _said(failed)
         with self._changed:
-            seat.is_member, seat.kept = False, kept
-            if seat.leaves or not seat.is_asked:
+            seat.is_member = False
+            if seat.leaves or seat.is_to_be_kept or not seat.is_asked:
                 self._seats.pop(seat.turn.key, None)
                 seat.is_gone = True
             else:  # it waits for its turn
@@ -256,23 +281,11 @@ class TrialWorker:
         if told.progress is not None:
             seconds = seat.seconds_before + time.monotonic() - seat.joined_at
             row = {EPOCH: float(told.progress.epoch), SECONDS: seconds, **told.progress.metrics}
+            seat.epoch = told.progress.epoch
             if seat.journal.add(row) and self._is_judged:
                 seat.is_asked, seat.asked_at = False, time.monotonic()
         if told.finished or told.error:
             seat.has_ended, seat.error, seat.is_member = True, told.error, False
-
-    def _copy(self, turn: TrialTurn) -> str | None:
-        """Copy the newest checkpoint of a trial to where it is kept for others until the sweep ends."""
-        headers = sorted((turn.folder(self._job.folder) / "checkpoints").glob("step-*.json"))
-        if not headers:
-            return None
-        kept = self._job.folder / DONORS / turn.key / headers[-1].with_suffix(".pt").name
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        for source, copy in ((headers[-1].with_suffix(".pt"), kept), (headers[-1], kept.with_suffix(".json"))):
-            unfinished = copy.with_name(f".{copy.name}")
-            shutil.copyfile(source, unfinished)
-            unfinished.replace(copy)
-        return str(kept)
 
     def _tell_whom_it_trains(self, *joins: str) -> None:
         """Before it is trained, because the next thing that happens may be the end of this process."""

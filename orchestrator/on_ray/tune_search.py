@@ -10,12 +10,15 @@ from typing import Any
 import ray.tune
 from ray.tune.search import Searcher
 
+from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.executors.protocol import SweepJob
-from orchestrator.on_ray.schedulers import hears_again
+from orchestrator.on_ray.schedulers import hears_again, is_population
 from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, TrialTurn, read_history, read_turn
-from orchestrator.on_ray.trial_proxy import ERROR, HAS_ENDED, NUMBER, REPLAYS, VALUES, WORKER, number_of
+from orchestrator.on_ray.trial_proxy import ERROR, HAS_ENDED, NUMBER, VALUES, WORKER, number_of
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import TrialResult
+
+POPULATION = "population.json"
 
 
 class SweepState:
@@ -34,10 +37,20 @@ class SweepState:
         hears = hears_again(job.space)
         again = [number for number, one in self.found.ended().items() if hears and self._tells(one)]
         self._again = again + list(self.found.waiting())
+        if is_population(job.space):
+            begins = self._population_begins()
+            self._again = sorted(number for number in self._again if number >= begins)
 
     def _tells(self, result: TrialResult) -> bool:
         """Whether a scheduler that stops trials has anything to hear of it."""
         return any(all(name in row for name in self.job.space.objectives) for row in result.history)
+
+    def _population_begins(self) -> int:
+        """The first trial of the population under way; trials that ended before it are none of it."""
+        path = self.job.folder / POPULATION
+        if not self.found.waiting():
+            write_json(path, {"first": len(self.found.suggested())})
+        return int(read_json(path)["first"])
 
     def is_open(self) -> bool:
         """Whether any trial is to be run, or may be proposed."""
@@ -64,11 +77,10 @@ class SweepState:
 
     def config(self, number: int) -> dict[str, Any]:
         """What Tune gives the proxy of a trial."""
-        values = read_turn(self.job.folder, number, self.found.suggested()[number]).values
-        replays = number in self.found.ended()
-        if not replays:
+        values = self.found.suggested()[number]
+        if number not in self.found.ended():
             self.running.setdefault(number, TrialResult(number, values, {}, 0, "running"))
-        return {NUMBER: number, VALUES: dict(values), REPLAYS: replays}
+        return {NUMBER: number, VALUES: dict(values)}
 
     def hear(self, number: int, config: Mapping[str, Any], report: Mapping[str, Any]) -> None:
         """A trial goes on."""

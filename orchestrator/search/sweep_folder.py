@@ -85,6 +85,12 @@ class SweepFolder:
         write_json(self._folder / kind / _name(number), {**content, AT: self.elapsed_s})
 
 
+def read_ended(folder: Path, number: int) -> TrialResult | None:
+    """How one trial of a sweep ended, None while it has not."""
+    path = folder / ENDED / _name(number)
+    return _result(read_json(path)) if path.is_file() else None
+
+
 def _name(number: int) -> str:
     return f"{number:04d}.json"
 

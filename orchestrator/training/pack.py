@@ -89,11 +89,18 @@ class Pack:
     def leave(self, run_key: str) -> None:
         """Let a member go; its state is in a checkpoint, from which it goes on when it joins again."""
         member = self._members.pop(run_key, None)
+        self._waiting = [told for told in self._waiting if told.run_key != run_key]
         if member is not None:
             if not member.is_under_way:
                 member.keep()
             member.close()
             self._close_idle_streams()
+
+    def epoch(self, run_key: str) -> int:
+        """How many epochs of a training are behind it; of one that had ended before it joined, all."""
+        if run_key in self._members:
+            return self._members[run_key].course.epoch
+        return next(told.progress.epoch for told in self._waiting if told.run_key == run_key and told.progress)
 
     def keep(self, run_key: str) -> Path:
         """The checkpoint of a member's state after its last epoch, on disk; a `start` for others."""

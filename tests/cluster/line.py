@@ -116,23 +116,26 @@ PHASES = (
 TRAIN = PHASES[-1]
 
 
-def at_moment(phase: Phase, root: Path, lives: Callable[[], bool]) -> int:
-    """Wait for the moment of a loss; returns how much is done.
+def at_moment(
+    phase: Phase, root: Path, lives: Callable[[], bool], work: Callable[[], list[int]] = lambda: [1]
+) -> tuple[int, list[int]]:
+    """Wait for the moment of a loss; returns how much is done, and how many processes are at work on each node.
 
     Args:
         lives: whether the command still runs.
+        work: looks at the nodes; the moment has not come while nobody works.
 
     Raises:
         SystemExit: the command ended before, or never came so far.
     """
     until = time.monotonic() + PATIENCE_S
-    while (done := phase.done(root)) < phase.moment:
+    while (done := phase.done(root)) < phase.moment or not any(at_work := work()):
         if not lives() or time.monotonic() > until:
             raise SystemExit(f"{phase.command} ended, or stood still, after {done} {phase.unit}")
         time.sleep(0.1)
     if phase.is_over(root):
         raise SystemExit(f"{phase.command} was over before it could be disturbed")
-    return done
+    return done, at_work
 
 
 def content(root: Path) -> dict[str, str]:
@@ -151,6 +154,7 @@ def content(root: Path) -> dict[str, str]:
         files = read_json(base / folder / MANIFEST_NAME)["files"]
         kept = (".tar", ".npy", "images.parquet", "texts.parquet", "predictions.parquet", STUDENT)
         found[folder] = {name: digest for name, digest in files.items() if name.endswith(kept)}
+    found["index"].pop("images.parquet")  # names the folder of its tars
     rows = read_json(base / "arms" / "distilled" / HISTORY)
     found["history"] = [{k: v for k, v in row.items() if not k.startswith("speed/")} for row in rows]
     return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}
@@ -158,7 +162,7 @@ def content(root: Path) -> dict[str, str]:
 
 def paid_twice(root: Path) -> int:
     """Rows of captions that went through the model more than once."""
-    about = [describe(store) for store in _stores(root) if "captions" in str(store.uri)]
+    about = [describe(store) for store in _stores(root) if "captions" in str(store.folder)]
     return round(sum(one["model_rows"] - one["rows"] for one in about))
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 
 from tests.cluster import line
@@ -37,9 +38,9 @@ def cluster_file(head: Host, workers: list[Host]) -> str:
     (stop, start) = tree["worker_start_ray_commands"]
     assert "--num-cpus=64 --num-gpus=8" in start
     tree["worker_start_ray_commands"] = [stop, start.replace("--num-cpus=64 --num-gpus=8", numbers)]
-    (venv, install) = tree["setup_commands"]
-    assert " pip install " in install
-    tree["setup_commands"] = [venv]
+    setup = tree["setup_commands"]
+    tree["setup_commands"] = [command for command in setup if " pip install " not in command]
+    assert len(tree["setup_commands"]) == len(setup) - 1
     return yaml.safe_dump(tree, sort_keys=False)
 
 
@@ -102,15 +103,14 @@ class Machines:
         return time.monotonic() - begun
 
     def close_tunnel(self) -> None:
-        """End `ray dashboard`."""
+        """End `ray dashboard`, as a closed terminal would; what it runs on the head ends with its connection."""
+        for process in self.desk.processes():
+            with contextlib.suppress(psutil.Error):
+                if "8265" in (words := " ".join(process.cmdline())) or "ray dashboard" in words:
+                    process.terminate()
         if self._tunnel is not None:
-            self._tunnel.kill()
             self._tunnel.wait()
             self._tunnel = None
-        for process in self.desk.processes():
-            with contextlib.suppress(OSError):
-                if "8265" in " ".join(process.cmdline()):
-                    process.kill()
 
     def nodes(self) -> int:
         """How many nodes the dashboard calls alive; 0 where it does not answer."""

@@ -19,12 +19,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from orchestrator.artifacts.storage import read_json, write_json
 from tests.cluster import line
 from tests.cluster.line import NUM_CPUS_PER_NODE, PHASES, Phase, Record
 
@@ -38,7 +38,7 @@ class Raylets:
     def __init__(self, folder: Path) -> None:
         from ray.cluster_utils import Cluster
 
-        self.folder = folder
+        self.folder, self._commands = folder, list[subprocess.Popen[bytes]]()
         self._sessions = tempfile.mkdtemp(prefix="orc-")  # short, because sockets' paths may have 107 bytes at most
         self._cluster = Cluster(initialize_head=True, head_node_args={**HEAD_ARGS, "temp_dir": self._sessions})
         self.nodes = [self._cluster.add_node(**NODE_ARGS) for _ in range(2)]
@@ -48,19 +48,20 @@ class Raylets:
         more = {"cluster.address": self._cluster.address}
         given = line.arguments(str(root), "jobs/executions/cluster.yaml", {**more, "cluster.grows_to": "[]"})
         with (self.folder / "commands.log").open("ab") as log:
-            return subprocess.Popen(
+            command = subprocess.Popen(
                 [sys.executable, "-m", f"jobs.{phase_or_run}", *given], cwd=self.folder / "checkout",
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
+        self._commands.append(command)
+        return command
 
-    def lose(self, phase: Phase) -> str:
-        """Kill the node that does most of the phase's work, and start another in its place after the command's end."""
-        work = [phase.working(_below(node)) for node in self.nodes]
-        number = work.index(max(work))
-        if not work[number]:
-            raise SystemExit(f"no node is at work on {phase.command}")
+    def work(self, phase: Phase) -> list[int]:
+        """How many processes are at a phase's work on each node."""
+        return [phase.working(_below(node)) for node in self.nodes]
+
+    def lose(self, number: int) -> None:
+        """Kill a node."""
         self._cluster.remove_node(self.nodes.pop(number), allow_graceful=False)
-        return f"a node with {work[number]} of {sum(work)} processes at work"
 
     def give_back(self) -> None:
         """The node that was lost is there again."""
@@ -68,13 +69,22 @@ class Raylets:
 
     def close(self) -> None:
         """End all."""
+        for command in self._commands:
+            command.kill()
+            command.wait()
         self._cluster.shutdown()
         shutil.rmtree(self._sessions, ignore_errors=True)
 
 
 def _below(node: Any) -> list[psutil.Process]:
-    raylet = node.all_processes["raylet"][0].process
-    return psutil.Process(raylet.pid).children(recursive=True)
+    try:
+        return psutil.Process(node.all_processes["raylet"][0].process.pid).children(recursive=True)
+    except psutil.Error:  # it ends just now
+        return []
+
+
+def _runs(command: subprocess.Popen[bytes]) -> bool:
+    return command.poll() is None
 
 
 @contextmanager
@@ -104,7 +114,6 @@ def main() -> int:
             begun = time.monotonic()
             if cluster.start("run", line.fresh(calm)).wait() != 0:
                 raise SystemExit(f"the undisturbed run failed; see {folder}/commands.log")
-            write_json(folder / "undisturbed.json", line.content(calm))
             record.keep("undisturbed", f"undisturbed: the line in {time.monotonic() - begun:.0f} s")
         for phase in PHASES:
             if phase.command in record:
@@ -113,8 +122,9 @@ def main() -> int:
                 line.fresh(rough)
             begun = time.monotonic()
             command = cluster.start(phase.command, rough)
-            done = line.at_moment(phase, rough, lambda running=command: running.poll() is None)  # type: ignore[misc]
-            lost = cluster.lose(phase)
+            done, work = line.at_moment(phase, rough, partial(_runs, command), partial(cluster.work, phase))
+            cluster.lose(work.index(max(work)))
+            lost = f"a node with {max(work)} of {sum(work)} processes at work"
             if code := command.wait():
                 raise SystemExit(f"{phase.command} ended with {code} after the loss; see {folder}/commands.log")
             cluster.give_back()
@@ -138,7 +148,7 @@ def make_checkout(target: Path) -> None:
 
 def told(record: Record, calm: Path, rough: Path) -> int:
     """Compare, and tell the figure."""
-    different = line.compare(read_json(record.path.parent / "undisturbed.json"), line.content(rough))
+    different = line.compare(line.content(calm), line.content(rough))
     print(
         f"three raylets: {len(PHASES)} nodes killed, one in each of {', '.join(p.command for p in PHASES)}: "
         + (f"DIFFERENT: {', '.join(different)}" if different else "every result identical to the undisturbed run's")

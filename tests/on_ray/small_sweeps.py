@@ -34,12 +34,15 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 def space_of(
-    points: Sequence[Mapping[str, Any]], epochs: int, scheduler: Mapping[str, Any] | None = None
+    points: Sequence[Mapping[str, Any]],
+    epochs: int,
+    scheduler: Mapping[str, Any] | None = None,
+    bounds: tuple[float, float] = (1e-12, 1e36),
 ) -> SearchSpace:
     """A space that tries these points and nothing else."""
     given: dict[str, Any] = {
         "name": "test", "question": "?", "expected": "!", "cost": "seconds", "points": list(points),
-        "parameters": {path: {"kind": "loguniform", "low": 1e-12, "high": 1e36} for path in points[0]},
+        "parameters": {path: {"kind": "loguniform", "low": bounds[0], "high": bounds[1]} for path in points[0]},
         "fixed": {"training.epochs": epochs}, "budget": {"num_trials": len(points)},
         "scheduler": scheduler or {"kind": "none"}, "searcher": {"kind": "random"}, "objectives": {"train/loss": "min"},
     }  # fmt: skip

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.config.execution import ClusterSettings, Execution, TrialSettings
 from orchestrator.errors import ConfigError
 from orchestrator.on_ray.executor import RayExecutor
-from orchestrator.on_ray.trial_journal import TrialTurn, read_history, read_turn
-from orchestrator.search.sweep_folder import SweepFolder
+from orchestrator.on_ray.trial_journal import Journal, TrialTurn, kept_state, read_history, read_lineage, read_turn
+from orchestrator.search.space import SearchSpace
 from orchestrator.search.trial import TrialResult
 from orchestrator.tracking import TrackingSettings
 from orchestrator.training.input_settings import InputSettings
@@ -108,37 +108,16 @@ def test_asha_stops_trials_by_a_word_and_nothing_is_left_of_them(
     assert again == []
 
 
-def test_in_a_population_the_worst_goes_on_from_the_state_of_the_best(
-    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
-) -> None:
-    pbt = {"kind": "pbt", "interval_epochs": 2, "quantile_fraction": 0.5, "resample_fraction": 0.0}
-    space = space_of([{RATE: 3e-3}, {RATE: 1e-12}], epochs=6, scheduler=pbt)
-    job = job_of(smoke_line, tmp_path, space)
-    results = executor.sweep(job, TrialSettings(num_workers=1, trials_per_worker=2), nothing, nothing)
-    assert [(one.status, one.epochs) for one in results] == [("finished", 6), ("finished", 6)]
-    turn = read_turn(tmp_path, 1, {RATE: 1e-12})
-    assert turn.generation >= 1
-    assert results[1].values == turn.values
-    assert turn.values[RATE] == pytest.approx(3e-3 * 0.8) or turn.values[RATE] == pytest.approx(3e-3 * 1.2)
-    first = TrialTurn(1, turn.values, generation=1)
-    begun = read_json(first.folder(tmp_path) / "history.json") if turn.generation == 1 else None
-    if begun is not None:
-        donor = read_history(tmp_path, TrialTurn(0, {}))
-        for row, its in zip(begun[: turn.epoch], donor, strict=False):
-            assert row["train/loss"] == its["train/loss"]
-        assert begun[turn.epoch]["train/loss"] < begun[0]["train/loss"]
-    with pytest.raises(ConfigError, match="from one another's states"):
-        executor.sweep(job, TrialSettings(num_train_workers=2), nothing, nothing)
-
-
 def test_the_median_rule_stops_the_hopeless_and_hyperband_pauses_and_ends_every_trial(
     executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
 ) -> None:
-    points, trials = [{RATE: rate} for rate in (1e-3, 1e-12, 3e-3, 1e-11)], TrialSettings(trials_per_worker=4)
+    points = [{RATE: rate} for rate in (1e-3, 1e-12, 3e-3, 1e-11)]
     space = space_of(points, epochs=4, scheduler={"kind": "median", "grace_epochs": 1, "min_trials": 1})
-    results = executor.sweep(job_of(smoke_line, tmp_path / "median", space), trials, nothing, nothing)
-    assert "stopped" in {results[1].status, results[3].status}
-    assert (results[2].status, results[2].epochs) == ("finished", 4)
+    one_by_one = TrialSettings(num_workers=1)  # side by side the order of their reports decides, too
+    results = executor.sweep(job_of(smoke_line, tmp_path / "median", space), one_by_one, nothing, nothing)
+    assert [(one.status, one.epochs) for one in results] == [
+        ("finished", 4), ("stopped", 1), ("finished", 4), ("stopped", 1)
+    ]  # fmt: skip
     points = [{RATE: rate} for rate in (1e-3, 1e-12, 3e-3, 1e-11, 2e-3, 1e-10, 1e-3, 1e-9)]  # fills two brackets
     space = space_of(points, epochs=4, scheduler={"kind": "hyperband", "reduction_factor": 2})
     many = TrialSettings(trials_per_worker=8)
@@ -146,17 +125,6 @@ def test_the_median_rule_stops_the_hopeless_and_hyperband_pauses_and_ends_every_
     assert [one.number for one in results] == list(range(8))
     assert {one.status for one in results} == {"finished", "stopped"}
     assert all((one.epochs == 4) == (one.status == "finished") for one in results)
-
-
-def test_pb2_moves_the_worst_within_the_bounds(executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path) -> None:
-    pb2 = {"kind": "pb2", "interval_epochs": 2, "quantile_fraction": 0.5}
-    space = space_of([{RATE: 3e-3}, {RATE: 1e-12}], epochs=6, scheduler=pb2)
-    trials = TrialSettings(num_workers=1, trials_per_worker=2)
-    results = executor.sweep(job_of(smoke_line, tmp_path, space), trials, nothing, nothing)
-    assert [(one.status, one.epochs) for one in results] == [("finished", 6), ("finished", 6)]
-    turn = read_turn(tmp_path, 1, {RATE: 1e-12})
-    assert turn.generation >= 1
-    assert 1e-12 <= turn.values[RATE] <= 1e36
 
 
 def test_a_worker_that_dies_costs_time_and_only_the_trial_that_always_takes_it_along_fails(
@@ -192,51 +160,94 @@ from pathlib import Path
 from orchestrator.config.execution import ClusterSettings, Execution, TrialSettings
 from orchestrator.on_ray.executor import RayExecutor
 from orchestrator.search.space import SearchSpace
-from tests.on_ray.test_sweeps import job_of, nothing
+from tests.on_ray.small_sweeps import job_of, nothing
 from tests.smoke_line import make_smoke_line
 
-line, folder, root, address = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+line, folder, together, address = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 space = SearchSpace.model_validate_json((folder / "space.json").read_bytes())
 cluster = ClusterSettings(address=address)
-executor = RayExecutor(Execution(name="driver", storage_root=root, cluster=cluster))
-trials = TrialSettings(num_workers=1, trials_per_worker=2)
+executor = RayExecutor(Execution(name="driver", storage_root=str(folder / "root"), cluster=cluster))
+trials = TrialSettings(num_workers=1, trials_per_worker=together)
 executor.sweep(job_of(make_smoke_line(line), folder, space), trials, nothing, nothing)
 """
 
 
-def test_after_a_kill_of_the_driver_the_same_command_repeats_nothing_and_loses_nothing(
-    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+def killed_driver_of(
+    line: SmokeLine, folder: Path, space: SearchSpace, together: int, has_come: Callable[[], bool]
 ) -> None:
-    space = space_of([{RATE: rate} for rate in (1e-3, 2e-3, 3e-3)], epochs=25)
-    alone = in_process(smoke_line, tmp_path / "alone", space)
-    folder = tmp_path / "ray"
+    """Run a sweep in a driver of its own, on the cluster of this one, and kill it as soon as it has come so far."""
     write_json(folder / "space.json", space.model_dump(mode="json"))
-    line = Path(smoke_line.context.execution.storage_root)
-    address = ray.get_runtime_context().gcs_address
-    with (tmp_path / "log").open("wb") as log:
-        driver = subprocess.Popen(
-            [sys.executable, "-c", DRIVER, str(line), str(folder), str(tmp_path / "root"), address],
-            cwd=PROJECT, stdout=log, stderr=log,
-        )  # fmt: skip
-        third = TrialTurn(2, {})
-        while driver.poll() is None and len(read_history(folder, third)) < 2:
+    given = [line.context.execution.storage_root, str(folder), str(together), ray.get_runtime_context().gcs_address]
+    log = folder / "log"
+    with log.open("wb") as file:
+        driver = subprocess.Popen([sys.executable, "-c", DRIVER, *given], cwd=PROJECT, stdout=file, stderr=file)
+        while driver.poll() is None and not has_come():
             time.sleep(0.05)
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    assert driver.returncode == -signal.SIGKILL, (tmp_path / "log").read_text()
+    assert driver.returncode == -signal.SIGKILL, log.read_text()
     assert eventually(lambda: what_is_left() == []), what_is_left()
-    ended = SweepFolder(folder).ended()
-    assert ended
-    assert 2 not in ended
+
+
+def test_after_a_kill_of_the_driver_asha_decides_as_without_it_and_no_trial_that_ended_is_repeated(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    asha = {"kind": "asha", "grace_epochs": 2, "reduction_factor": 2}
+    space = space_of([{RATE: rate} for rate in (2e-3, 1e-12, 3e-3, 1e-11)], epochs=12, scheduler=asha)
+    one_by_one = TrialSettings(num_workers=1)  # side by side the order of their reports decides, too
+    undisturbed = executor.sweep(job_of(smoke_line, tmp_path / "undisturbed", space), one_by_one, nothing, nothing)
+    assert {one.status for one in undisturbed} == {"finished", "stopped"}
+    folder, third = tmp_path / "killed", TrialTurn(2, {})
+    killed_driver_of(smoke_line, folder, space, 1, lambda: len(read_history(folder, third)) >= 2)
+    ended = {path.name: path.read_bytes() for path in (folder / "ended").iterdir()}
     told_before = read_history(folder, third)
-    before = {number: (folder / "trials" / f"{number:04d}" / STUDENT).stat().st_mtime_ns for number in ended}
-    job, told = job_of(smoke_line, folder, space), list[TrialResult]()
-    results = executor.sweep(job, TrialSettings(num_workers=1, trials_per_worker=2), told.append, nothing)
-    assert outcome(results) == outcome(alone)
-    assert not {one.number for one in told} & set(ended)
-    assert {number: (folder / "trials" / f"{number:04d}" / STUDENT).stat().st_mtime_ns for number in ended} == before
-    assert min(one.epochs for one in told if one.number == 2) > 1
+    assert sorted(ended)[:2] == ["0000.json", "0001.json"]
+    assert "0003.json" not in ended
+    told: list[TrialResult] = []
+    results = executor.sweep(job_of(smoke_line, folder, space), one_by_one, told.append, nothing)
+    assert outcome(results) == outcome(undisturbed)
+    assert {name: (folder / "ended" / name).read_bytes() for name in ended} == ended
+    assert not {f"{one.number:04d}.json" for one in told} & set(ended)
     assert read_history(folder, third)[: len(told_before)] == told_before
+
+
+def test_a_population_is_decided_by_results_however_many_train_at_once_and_whenever_its_driver_is_killed(
+    executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path
+) -> None:
+    pbt = {"kind": "pbt", "interval_epochs": 1, "quantile_fraction": 0.5, "resample_fraction": 0.0}
+    space = space_of([{RATE: 3e-3}, {RATE: 1e-12}], epochs=3, scheduler=pbt)
+    undisturbed, folder = tmp_path / "undisturbed", tmp_path / "killed"
+    job, two = job_of(smoke_line, undisturbed, space), TrialSettings(num_workers=1, trials_per_worker=2)
+    results = executor.sweep(job, two, nothing, nothing)
+    assert [(one.status, one.epochs) for one in results] == [("finished", 3), ("finished", 3)]
+    first, *_ = read_lineage(undisturbed, 1)
+    assert (first.epoch, first.start) == (1, str(kept_state(undisturbed, TrialTurn(0, {}), 1)))
+    assert first.values[RATE] in (pytest.approx(3e-3 * 0.8), pytest.approx(3e-3 * 1.2))
+    begun, donor = Journal(first.folder(undisturbed)).rows, read_history(undisturbed, TrialTurn(0, {}))
+    assert begun[0]["epoch"] == 2
+    assert begun[0]["train/loss"] < donor[0]["train/loss"]
+    assert results[1].values == read_turn(undisturbed, 1, {}).values
+
+    killed_driver_of(smoke_line, folder, space, 1, lambda: bool(read_lineage(folder, 1)))
+    again = executor.sweep(job_of(smoke_line, folder, space), TrialSettings(num_workers=1), nothing, nothing)
+    assert outcome(again) == outcome(results)
+    assert student(folder, 0) == student(undisturbed, 0)
+    newest = [read_turn(one, 1, {}).folder(one) / STUDENT for one in (folder, undisturbed)]
+    assert newest[0].read_bytes() == newest[1].read_bytes()
+    with pytest.raises(ConfigError, match="from one another's states"):
+        executor.sweep(job, TrialSettings(num_train_workers=2), nothing, nothing)
+
+
+def test_pb2_moves_the_worst_within_the_bounds(executor: RayExecutor, smoke_line: SmokeLine, tmp_path: Path) -> None:
+    pb2 = {"kind": "pb2", "interval_epochs": 1, "quantile_fraction": 0.5}
+    space = space_of([{WEIGHT: 0.1}, {WEIGHT: 5.0}], epochs=4, scheduler=pb2, bounds=(0.1, 5.0))
+    two = TrialSettings(num_workers=1, trials_per_worker=2)
+    results = executor.sweep(job_of(smoke_line, tmp_path, space), two, nothing, nothing)
+    assert [(one.status, one.epochs) for one in results] == [("finished", 4), ("finished", 4)]
+    moved = [one for number in (0, 1) for one in read_lineage(tmp_path, number)]
+    assert [one.values[WEIGHT] for one in moved if one.epoch == 1] == [0.1]  # nothing is known of a change yet
+    assert {one.epoch for one in moved} == {1, 2, 3}
+    assert all(0.1 <= one.values[WEIGHT] <= 5.0 for one in moved)
 
 
 def test_trials_on_several_workers_are_train_runs_that_stop_by_a_word_and_leave_no_placement_group(

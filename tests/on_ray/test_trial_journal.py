@@ -26,13 +26,16 @@ def test_a_trial_that_went_on_from_another_ones_state_has_the_history_of_its_gen
     first = TrialTurn(4, {"a": 1})
     for epoch in range(1, 6):
         Journal(first.folder(tmp_path)).add({"epoch": epoch, "seconds": epoch})
-    second = TrialTurn(4, {"a": 2}, generation=1, start="somewhere/step-000000009.pt", epoch=3)
-    begin_generation(tmp_path, second)
+    second = begin_generation(tmp_path, 4, {"a": 2}, "somewhere/epoch_0003.pt", 3)
+    assert second == TrialTurn(4, {"a": 2}, generation=1, start="somewhere/epoch_0003.pt", epoch=3)
+    assert begin_generation(tmp_path, 4, {"a": 2}, "somewhere/epoch_0003.pt", 3) == second  # told again after a crash
     for epoch in (4, 5, 6):
         Journal(second.folder(tmp_path)).add({"epoch": epoch, "seconds": 100 + epoch})
     assert read_turn(tmp_path, 4, {"a": 1}) == second
+    assert read_turn(tmp_path, 4, {"a": 1}, 0) == first
     assert read_turn(tmp_path, 5, {"a": 1}) == TrialTurn(5, {"a": 1})
     assert [row["seconds"] for row in read_history(tmp_path, second)] == [1, 2, 3, 104, 105, 106]
+    assert begin_generation(tmp_path, 4, {"a": 3}, "somewhere/epoch_0006.pt", 6).generation == 2
 
 
 def test_trials_go_to_the_least_loaded_worker_and_a_death_counts_for_those_that_were_trained() -> None:

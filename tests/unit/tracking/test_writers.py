@@ -26,6 +26,7 @@ from orchestrator.config.execution import Execution
 from orchestrator.config.load import load_experiment
 from orchestrator.errors import ConfigError
 from orchestrator.executors.in_process import InProcessExecutor
+from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.stages import line
 from orchestrator.stages.command import tracked
 from orchestrator.stages.context import Context
@@ -233,15 +234,17 @@ def test_eight_commands_on_postgres_lose_nothing_when_the_server_is_killed_and_c
 
 
 @pytest.mark.usefixtures("credentials")
-def test_a_training_loses_no_metric_to_a_server_that_is_killed_meanwhile(server: MlflowServer, tmp_path: Path) -> None:
+def test_a_sweep_and_its_arms_lose_nothing_to_a_server_that_is_killed_in_the_middle_of_the_sweep(
+    server: MlflowServer, tmp_path: Path
+) -> None:
     url = server.settings.url
     settings = TrackingSettings(uri=url)
     execution = Execution(name="test", engine="in_process", storage_root=str(tmp_path / "runs"), tracking=settings)
-    experiment = load_experiment(SMOKE, ["training.epochs=12", "sweep=null"])
+    experiment = load_experiment(SMOKE, ["training.epochs=12"])
     context = Context(experiment, execution, NullTracker(), Feedback(quiet=True), InProcessExecutor)
 
     def disturb() -> None:
-        _wait_for_a_run(url, "smoke", "tags.kind = 'arm'")
+        _wait_for_a_run(url, "smoke", "tags.kind = 'trial'")
         server.stop_serving(kill=True)
         time.sleep(2)
         server.serve()
@@ -254,14 +257,22 @@ def test_a_training_loses_no_metric_to_a_server_that_is_killed_meanwhile(server:
     client = open_client(url)
     found = client.search_runs([client.get_experiment_by_name("smoke").experiment_id])
     runs = {run.data.tags[RUN_KEY_TAG]: run for run in found}
-    assert {key: run.info.status for key, run in runs.items()} == dict.fromkeys(
-        ("smoke", "smoke/arm/baseline", "smoke/arm/distilled"), "FINISHED"
-    )
-    for arm in ("baseline", "distilled"):
-        history = read_json(context.folder / "arms" / arm / "history.json")
-        told = client.get_metric_history(runs[f"smoke/arm/{arm}"].info.run_id, "train/loss")
+    trials = SweepFolder(context.folder / "sweeps" / "smoke").ended()
+    sweep, arms = "smoke/sweep/smoke", ("baseline", "distilled")
+    keys = [f"smoke/arm/{arm}" for arm in arms] + [f"{sweep}/trial/{number:04d}" for number in trials]
+    assert {key: run.info.status for key, run in runs.items()} == dict.fromkeys(("smoke", sweep, *keys), "FINISHED")
+    assert len(found) == len(runs), "no run is there twice"
+    histories = [read_json(context.folder / "arms" / arm / "history.json") for arm in arms]
+    histories += [list(trial.history) for trial in trials.values()]
+    assert [len(history) for history in histories] == [12, 12, 2, 2, 2]
+    for key, history in zip(keys, histories, strict=True):
+        told = client.get_metric_history(runs[key].info.run_id, "train/loss")
         assert {row.step: row.value for row in told} == {int(row["epoch"]): row["train/loss"] for row in history}
-        assert len(told) == len(history) == 12
+        assert len(told) == len(history)
+    for number, trial in trials.items():
+        run = runs[f"{sweep}/trial/{number:04d}"]
+        assert run.data.tags["mlflow.parentRunId"] == runs[sweep].info.run_id
+        assert run.data.metrics["objective"] == trial.metrics["select/all"]
 
 
 def _wait_for_a_run(url: str, experiment: str, condition: str) -> None:

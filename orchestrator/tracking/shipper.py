@@ -27,6 +27,7 @@ from orchestrator.tracking.spool import SpooledEvent, read_spool
 BATCH_EVENTS = 1000
 MAX_BACKOFF_S = 60.0
 DRAIN_RETRY_S = 2.0
+MAX_UNHEARD_FAILURES = 4  # of a store that has never answered; what it does not get waits for the next command
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +41,8 @@ class Sink(Protocol):
 class Shipper:
     """Sends what lies in `spool_dir`, from now and from earlier commands, to `sink`; a context manager.
 
-    `destination` names the sink in messages. Leaving the context drains for at most `drain_s` seconds.
+    `destination` names the sink in messages. Leaving the context drains for at most `drain_s` seconds, less where
+    the sink has failed from the start.
     """
 
     def __init__(
@@ -50,7 +52,7 @@ class Shipper:
         self.period_s, self.drain_s = period_s, drain_s
         self._thread: threading.Thread | None = None
         self._wake, self._stop, self._draining = threading.Event(), threading.Event(), threading.Event()
-        self._warned = False
+        self._warned, self._heard, self._failures = False, False, 0
 
     def __enter__(self) -> "Shipper":
         self.start()
@@ -72,10 +74,12 @@ class Shipper:
         """Wait until everything written so far was sent; False, with one line that says what stays, when it was not."""
         self.start()
         deadline, pause_s = time.monotonic() + timeout_s, min(0.05, self.period_s)
+        enough = max(MAX_UNHEARD_FAILURES, self._failures + 1)
         self._draining.set()
         try:
             while self.pending():
-                if time.monotonic() >= deadline:
+                is_silent = not self._heard and self._failures >= enough
+                if is_silent or time.monotonic() >= deadline:
                     break
                 self._wake.set()
                 time.sleep(pause_s)
@@ -115,24 +119,24 @@ class Shipper:
             for begin in range(0, len(spooled), BATCH_EVENTS):
                 part = spooled[begin : begin + BATCH_EVENTS]
                 self.sink.send([self._with_kept_copy(item.event) for item in part])
+                self._heard = True
                 offsets |= {item.file: item.end_offset for item in part}
                 self._save_offsets(offsets)
                 self._forget_copies(part)
             return len(spooled)
 
     def _work(self) -> None:
-        failures = 0
         while not self._stop.is_set():
             try:
                 self.ship_once()
-                if failures and self._warned:
+                if self._failures and self._warned:
                     _log.warning("tracking: %s answers again; the kept events were sent", self.destination)
-                failures, self._warned = 0, False
+                self._failures, self._warned = 0, False
             except Exception as error:  # nothing that happens to the store may end training: keep, wait, try again
-                failures += 1
+                self._failures += 1
                 self._warn(error)
             self._wake.clear()
-            self._wait(failures)
+            self._wait(self._failures)
 
     def _wait(self, failures: int) -> None:
         if not failures:

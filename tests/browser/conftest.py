@@ -1,7 +1,7 @@
 """A real browser, and pages that were really made: the smoke experiment's report, sweep and comparison, and its MLflow.
 
-The browser is Debian's chromium (CHROMIUM names another), one for all tests; so are the pages. Both belong to this
-folder alone: while playwright is open, its event loop counts as running in the test's thread.
+The browser is Debian's chromium (CHROMIUM names another), one for all tests of a file; so are the pages. Both end with
+the file: while playwright is open, its event loop counts as running in the test's thread.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ PATIENCE_MS = 120_000
 LOCAL = ("file:", "data:", "blob:")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium without a display."""
     if find_chromium() is None:
@@ -51,9 +51,9 @@ class Made:
         return f"sqlite:///{self.root / 'mlflow.db'}"
 
 
-@pytest.fixture(scope="package")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The smoke experiment with twelve classes, run in this process with tracking."""
+@pytest.fixture(scope="module")
+def made(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """The smoke experiment with twelve classes, run in this process with tracking, where there is a browser for it."""
     root = tmp_path_factory.mktemp("pages")
     experiment = with_overrides(load_experiment(SMOKE), {"dataset.num_classes": 12}, "test")
     execution = Execution(name="test", engine="in_process", storage_root=str(root))

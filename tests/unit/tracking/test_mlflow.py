@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from orchestrator.tracking import (
     tracking,
     ui_command,
 )
+from orchestrator.tracking.events import Event
 from orchestrator.tracking.mlflow_store import open_client
 from tests.mlflow_stores import Store
 
@@ -180,6 +182,22 @@ def test_an_unreachable_server_costs_nothing_and_the_next_command_sends_all(
     run = store.runs("later")[TRIAL]
     assert [step for step, _ in store.history(run, "loss.total")] == list(range(4))
     assert run.info.status == "FINISHED"
+
+
+def test_a_server_that_never_answered_is_not_waited_for_to_the_end_of_the_patience(tmp_path: Path) -> None:
+    class Deaf:
+        asked = 0
+
+        def send(self, events: Sequence[Event]) -> None:
+            self.asked += 1
+            raise OSError("nobody there")
+
+    deaf = Deaf()
+    SpoolTracker(tmp_path).log_metrics("run", {"x": 1.0}, 0)
+    shipper = Shipper(tmp_path, deaf, period_s=0.02, drain_s=3600)
+    assert not shipper.close()
+    assert deaf.asked >= 4
+    assert shipper.pending() == 1
 
 
 def test_an_event_that_mlflow_refuses_does_not_hold_up_the_others(store: Store) -> None:

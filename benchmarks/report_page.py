@@ -83,7 +83,8 @@ def _open(browser: Browser, file: Path) -> tuple[float, float, int]:
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
     page.wait_for_load_state()
     shown = page.evaluate(
-        "[...document.querySelectorAll('[data-figure]')].map((one, index) => one.offsetParent ? index : -1)"
+        "[...document.querySelectorAll('[data-figure]')]"
+        ".map((one, index) => one.closest('details:not([open])') ? -1 : index)"
     )
     number = 0  # of figures, but for those in folded parts, which are drawn when they are opened
     for index in (index for index in shown if index >= 0):

@@ -17,7 +17,7 @@ EXPERIMENT, NUM_TRIALS, NUM_EPOCHS = "eight", 2, 30
 def write(uri: str, root: Path, pause_s: float, environment: Mapping[str, str]) -> None:
     """A sweep of two trials, told at the pace of a training, then drained."""
     os.environ.update(environment)
-    with tracking(TrackingSettings(uri=uri), root, EXPERIMENT, drain_s=1200) as tracker:
+    with tracking(TrackingSettings(uri=uri), root, EXPERIMENT, drain_s=1200, max_unheard_failures=10_000) as tracker:
         sweep = f"{EXPERIMENT}/sweep/s"
         tracker.start_run(sweep, name="sweep")
         trials = [f"{sweep}/trial/{number:04d}" for number in range(NUM_TRIALS)]

@@ -21,7 +21,7 @@ from orchestrator.tracking.mlflow_sink import MlflowSink
 from orchestrator.tracking.mlflow_store import artifact_root, prepare
 from orchestrator.tracking.presence import Presence, root_identity
 from orchestrator.tracking.reachable import reach
-from orchestrator.tracking.shipper import Shipper
+from orchestrator.tracking.shipper import MAX_UNHEARD_FAILURES, Shipper
 from orchestrator.tracking.spool import SpoolTracker
 from orchestrator.tracking.tracker import MemoryTracker, NullTracker, TrackedDataset, Tracker
 
@@ -104,7 +104,11 @@ def _from_here(path: Path) -> str:
 
 @contextmanager
 def tracking(
-    settings: TrackingSettings, storage_root: Path, experiment_name: str, drain_s: float = 60.0
+    settings: TrackingSettings,
+    storage_root: Path,
+    experiment_name: str,
+    drain_s: float = 60.0,
+    max_unheard_failures: int = MAX_UNHEARD_FAILURES,
 ) -> Iterator[Tracker]:
     """Open tracking for one command: yields the (picklable) tracker to hand out, ships meanwhile, drains at exit.
 
@@ -119,7 +123,9 @@ def tracking(
     spool_dir = Path(storage_root).resolve() / "spool"
     sink = MlflowSink(uri, settings.experiment_name or experiment_name, root_identity(spool_dir))
     tracker = SpoolTracker(spool_dir)
-    shipper = Shipper(spool_dir, sink, destination=redacted(uri), drain_s=drain_s)
+    shipper = Shipper(
+        spool_dir, sink, destination=redacted(uri), drain_s=drain_s, max_unheard_failures=max_unheard_failures
+    )
     with shipper, Presence(spool_dir, experiment_name) as presence:
         if presence.is_alone():
             tracker.end_stale(experiment_name, DIED)

@@ -41,15 +41,22 @@ class Sink(Protocol):
 class Shipper:
     """Sends what lies in `spool_dir`, from now and from earlier commands, to `sink`; a context manager.
 
-    `destination` names the sink in messages. Leaving the context drains for at most `drain_s` seconds, less where
-    the sink has failed from the start.
+    `destination` names the sink in messages. Leaving the context drains for at most `drain_s` seconds, and ends earlier
+    where the sink has failed from the start, `max_unheard_failures` times.
     """
 
     def __init__(
-        self, spool_dir: Path, sink: Sink, *, destination: str = "MLflow", period_s: float = 1.0, drain_s: float = 60.0
+        self,
+        spool_dir: Path,
+        sink: Sink,
+        *,
+        destination: str = "MLflow",
+        period_s: float = 1.0,
+        drain_s: float = 60.0,
+        max_unheard_failures: int = MAX_UNHEARD_FAILURES,
     ) -> None:
         self.spool_dir, self.sink, self.destination = Path(spool_dir).resolve(), sink, destination
-        self.period_s, self.drain_s = period_s, drain_s
+        self.period_s, self.drain_s, self.max_unheard_failures = period_s, drain_s, max_unheard_failures
         self._thread: threading.Thread | None = None
         self._wake, self._stop, self._draining = threading.Event(), threading.Event(), threading.Event()
         self._warned, self._heard, self._failures = False, False, 0
@@ -74,7 +81,7 @@ class Shipper:
         """Wait until everything written so far was sent; False, with one line that says what stays, when it was not."""
         self.start()
         deadline, pause_s = time.monotonic() + timeout_s, min(0.05, self.period_s)
-        enough = max(MAX_UNHEARD_FAILURES, self._failures + 1)
+        enough = max(self.max_unheard_failures, self._failures + 1)
         self._draining.set()
         try:
             while self.pending():

@@ -148,30 +148,32 @@ class Folder(Place):
         if self.local is not None:
             write_atomically(self.local / name, lambda temporary: _write_file(temporary, data), durable=durable)
             return
-        filesystem, path = self._opened
-        is_object_store = filesystem.type_name in _OBJECT_STORES
-        target = f"{path}/{name}" if is_object_store else f"{path}/.{name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
-        try:
-            if not is_object_store:
-                filesystem.create_dir(path, recursive=True)
+
+        def write(filesystem: pafs.FileSystem, target: str) -> None:
             with filesystem.open_output_stream(target) as stream:
                 stream.write(data)
-            if not is_object_store:
-                filesystem.move(target, f"{path}/{name}")
-        except OSError as error:
-            raise self._unreachable("written to", error) from error
+
+        self._replace(name, write)
 
     def upload(self, source: Path, name: str) -> None:
-        """Write a local file whole, piece by piece; an old one of this name is replaced."""
-        filesystem, path = self._opened
-        is_object_store = filesystem.type_name in _OBJECT_STORES
-        target = f"{path}/{name}" if is_object_store else f"{path}/.{name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
-        try:
-            if not is_object_store:
-                filesystem.create_dir(path, recursive=True)
+        """Write a local file whole to another file system, piece by piece; an old one of this name is replaced."""
+
+        def write(filesystem: pafs.FileSystem, target: str) -> None:
             pafs.copy_files(
                 str(source), target, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem
             )
+
+        self._replace(name, write)
+
+    def _replace(self, name: str, write: Callable[[pafs.FileSystem, str], None]) -> None:
+        """Let `write` make the file, which is seen under its name only when it is whole."""
+        filesystem, path = self._opened
+        is_object_store = filesystem.type_name in _OBJECT_STORES
+        target = f"{path}/{name}" if is_object_store else f"{path}/.{name}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
+        try:
+            if not is_object_store:
+                filesystem.create_dir(path, recursive=True)
+            write(filesystem, target)
             if not is_object_store:
                 filesystem.move(target, f"{path}/{name}")
         except OSError as error:

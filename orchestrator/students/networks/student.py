@@ -3,6 +3,7 @@
 Reads and writes nothing. Knows nothing of losses or data.
 """
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +23,7 @@ LOADED_MEAN, LOADED_STD = 0.5, 0.25  # images arrive as (x / 255 - 0.5) / 0.25
 CLASSIFIER_READS = {"feature": v.STUDENT_FEATURE, "embedding": v.STUDENT_EMBEDDING, "adaptor": v.TEXT_PREDICTION}
 
 
-class Student(nn.Module):
+class Student(nn.Module, ABC):
     """What is trained and shipped. Its `forward` returns what it makes by vocabulary name (`FROM_STUDENT`).
 
     Attributes:
@@ -83,9 +84,9 @@ class ImageStudent(Student):
         self.adaptor: nn.Module | None = None
         self.scales_pixels = False
 
+    @abstractmethod
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(pooled feature [N, d], map [N, c, h, w]) of images."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def check_pass(self, image_size: int) -> None:

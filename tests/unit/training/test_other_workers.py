@@ -12,7 +12,6 @@ from torch.multiprocessing.spawn import spawn
 
 from orchestrator.artifacts.storage import read_json
 from orchestrator.errors import ConfigError, Stopped
-from orchestrator.training.notice import Wish
 from orchestrator.training.parallel import check_workers
 from orchestrator.training.run import HISTORY, TrainingJob, train
 from orchestrator.training.student_file import STUDENT
@@ -28,22 +27,11 @@ OVERRIDES: dict[str, Any] = {
 STEPS = (4, 5)  # of 12, in the middle of epochs: on one worker, then on two, and the rest on one
 
 
-class Stop:
-    """A notice after so many steps."""
-
-    def __init__(self, num_steps: int) -> None:
-        self.left = num_steps
-
-    def __call__(self) -> Wish:
-        self.left -= 1
-        return Wish.STOP if self.left == 0 else Wish.GO_ON
-
-
 def one_of_two(rank: int, port: int, job: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     with pytest.raises(Stopped):
-        list(train(TrainingJob.model_validate_json(job), parallel=True, notice=Stop(STEPS[1])))
+        list(train(TrainingJob.model_validate_json(job), parallel=True, notice=StopAt(STEPS[1])))
     dist.destroy_process_group()
 
 
@@ -51,7 +39,7 @@ def test_one_then_two_then_one_worker_train_what_one_trains(smoke_line: SmokeLin
     straight, changing = (smoke_line.job(tmp_path / name, OVERRIDES) for name in ("straight", "changing"))
     list(train(straight))
     with pytest.raises(Stopped, match="after step 4;"):
-        list(train(changing, notice=Stop(STEPS[0])))
+        list(train(changing, notice=StopAt(STEPS[0])))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

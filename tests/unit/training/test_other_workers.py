@@ -16,6 +16,7 @@ from orchestrator.training.parallel import check_workers
 from orchestrator.training.run import HISTORY, TrainingJob, train
 from orchestrator.training.student_file import STUDENT
 from tests.smoke_line import SmokeLine
+from tests.stop_at import StopAt
 
 # No BatchNorm (its statistics are each worker's own), and SGD, which does not magnify rounding as Adam does.
 OVERRIDES: dict[str, Any] = {

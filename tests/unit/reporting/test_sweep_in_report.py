@@ -19,7 +19,8 @@ SIZE = {0.1: 1.0, 0.3: 2.5, 1.0: 4.0, 3.0: 6.0, 10.0: 8.0}  # and one more for e
 OBJECTIVES = {"select/all": "max", "cost/model_size_mb": "min"}
 SPACE = SearchSpace.model_validate({
     "name": "known", "question": "?", "expected": "!", "cost": "none", "objectives": OBJECTIVES,
-    "parameters": {WEIGHT: {"kind": "loguniform", "low": 0.1, "high": 10}, DEPTH: {"kind": "choice", "values": [0, 1, 2]}},
+    "parameters": {WEIGHT: {"kind": "loguniform", "low": 0.1, "high": 10},
+                   DEPTH: {"kind": "choice", "values": [0, 1, 2]}},
     "budget": {"num_trials": 15}, "scheduler": {"kind": "none"},
 })  # fmt: skip
 GRID = [(weight, depth) for weight in ACCURACY for depth in (0, 1, 2)]

@@ -1,9 +1,11 @@
 """Chaos: a sweep under Ray whose driver is killed (SIGKILL) again and again; prints what each kill cost.
 
 Every round runs the same sweep with the Ray engine in a driver process of its own, on a Ray cluster of its own, and
-kills the driver at moments drawn uniformly over the time that an undisturbed sweep takes; after each kill the same
-driver is started again. A round ends when a driver ends well; then its trials must have the values, states, histories
-and students of the undisturbed sweep, to the last bit. Even rounds run packed trials with values drawn at random, odd
+kills the driver; after each kill the same driver is started again. The moment is drawn uniformly over the time that an
+undisturbed sweep takes: for every second kill from the driver's start, which meets the start of Ray as well, for the
+others from the first epoch that a trial tells. After at most four kills the driver is left alone. A round ends when a
+driver ends well; then its trials must have the values, states, histories and students of the undisturbed sweep, to
+the last bit. Even rounds run packed trials with values drawn at random, odd
 ones a trial at a time with values that Optuna proposes from those that have ended. (Where trials that run side by
 side are proposed or stopped by what others have reached, their order in time decides, and no two sweeps are equal.)
 
@@ -32,7 +34,7 @@ from orchestrator.training.student_file import STUDENT
 
 PROJECT = Path(__file__).resolve().parents[1]
 KINDS = ("packed", "proposed")
-STEPS_PER_EPOCH, PATIENCE_S = 3, 1800
+STEPS_PER_EPOCH, PATIENCE_S, KILLS_PER_ROUND = 3, 1800, 4
 DRIVER = """
 import sys
 from pathlib import Path
@@ -103,6 +105,18 @@ def lost_epochs(root: Path) -> int:
     return lost
 
 
+def epochs_told(root: Path) -> int:
+    """By all trials of the sweep together."""
+    return sum(Journal(folder).epoch for folder in (root / "trials").glob("[0-9]*"))
+
+
+def wait_for_work(driver: subprocess.Popen[bytes], root: Path) -> None:
+    """Until a trial tells an epoch, or the driver ends."""
+    before, patience = epochs_told(root), time.monotonic() + PATIENCE_S
+    while driver.poll() is None and epochs_told(root) <= before and time.monotonic() < patience:
+        time.sleep(0.1)
+
+
 def run_round(
     root: Path, line: Path, kind: str, given: argparse.Namespace, generator: random.Random, span_s: float, at_most: int
 ) -> dict[str, Any]:
@@ -113,6 +127,8 @@ def run_round(
         ended = {number: one.seconds for number, one in SweepFolder(root).ended().items()}
         driver, wait_s = start(root, line, kind, given), generator.uniform(0, span_s)
         try:
+            if len(lost) % 2 and len(lost) < at_most:
+                wait_for_work(driver, root)
             code = driver.wait(wait_s if len(lost) < at_most else PATIENCE_S)
         except subprocess.TimeoutExpired:
             driver.send_signal(signal.SIGKILL)
@@ -159,7 +175,8 @@ def main() -> int:
             root = folder / f"round-{number:02d}"
             shutil.rmtree(root, ignore_errors=True)
             generator = random.Random(f"{given.seed}/{number}")
-            told = run_round(root, line, kind, given, generator, wanted[kind]["seconds"], given.kills - killed)
+            at_most = min(KILLS_PER_ROUND, given.kills - killed)
+            told = run_round(root, line, kind, given, generator, wanted[kind]["seconds"], at_most)
             equal = told.pop("content") == wanted[kind]["content"]
             write_json(path, {**told, "equal": equal, "kind": kind})
         done.append(read_json(path))

@@ -125,14 +125,18 @@ def write_jobs(
     execution: ExecutionOption = LAPTOP,
     settings: OverrideExecutionOption = None,
     quiet: QuietOption = False,
+    verbose: VerboseOption = False,
+    as_json: LastLineOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Make what the arms' trainings read, and write each as a file for `torchrun -m jobs.train_worker ARM.json`."""
-    with told_plainly(debug):
+    with last_line("write-jobs", as_json) as told, told_plainly(debug):
         from orchestrator.stages.command import Request, write_jobs_command
 
-        request = Request(experiment, overrides or [], execution, settings or [], open_executor, quiet=quiet)
-        write_jobs_command(request, folder)
+        request = Request(
+            experiment, overrides or [], execution, settings or [], open_executor, quiet=quiet, verbose=verbose
+        )
+        told |= write_jobs_command(request, folder)
 
 
 @app.command()
@@ -214,6 +218,7 @@ def store_gc(
     folder: StoreArgument = "runs",
     refused: Annotated[bool, typer.Option("--refused", help="forget refusals: try these rows again")] = False,
     dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Compact stores wholly and clear what killed processes left; rows with a result are never removed."""
     with told_plainly(debug=False):
@@ -222,6 +227,9 @@ def store_gc(
 
         for found in some_stores(folder):
             told = clean(found, forget_refused=refused, dry_run=dry_run)
+            if as_json:
+                typer.echo(json.dumps({"store": str(found.folder), "dry_run": dry_run, **told}))
+                continue
             shown = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in told.items())
             typer.echo(f"{found.folder}: {'would be: ' if dry_run else ''}{shown}")
 
@@ -231,6 +239,7 @@ def store_export(
     folder: Annotated[str, typer.Argument(help="one store (folder or URI)", show_default=False)],
     target: Annotated[Path, typer.Argument(help="FILE.parquet, FILE.csv or FILE.jsonl", show_default=False)],
     columns: Annotated[str, typer.Option(help="comma-separated columns (default: all)")] = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Write a store's rows to a file, in the order of their keys."""
     with told_plainly(debug=False):
@@ -238,7 +247,8 @@ def store_export(
         from orchestrator.stages.verify import one_store
 
         names = [name.strip() for name in columns.split(",") if name.strip()]
-        typer.echo(f"{export(one_store(folder), target, names):,} rows to {target}")
+        rows = export(one_store(folder), target, names)
+        typer.echo(json.dumps({"rows": rows, "file": str(target)}) if as_json else f"{rows:,} rows to {target}")
 
 
 add_job_commands(app, told_plainly)

@@ -67,10 +67,12 @@ def add_reproduce_commands(
         dry_run: DryRunOption = False,
         rebuild: RebuildOption = None,
         quiet: QuietOption = False,
+        verbose: VerboseOption = False,
+        as_json: LastLineOption = False,
         debug: DebugOption = False,
     ) -> None:
         """The papers' tables: paper, ours, interval over seeds, and why a cell was not run. Resumes cell by cell."""
-        with told_plainly(debug):
+        with last_line("reproduce", as_json) as told, told_plainly(debug):
             from orchestrator.errors import ConfigError
             from orchestrator.stages import reproduce, results
 
@@ -81,20 +83,21 @@ def add_reproduce_commands(
             if not targets:
                 results.write(folder, page)
                 typer.echo(f"{page} is written from the records in {folder / results.RESULTS}")
+                told["page"] = str(page)
                 return
             request = reproduce.ReproduceRequest(
                 targets=targets, scale="data" if data is not None else "full" if scale == "full" else "small",
                 seeds=_numbers(seeds), execution=execution, execution_overrides=settings or [],
                 open_executor=open_executor, data=None if data is None else data.resolve(),
                 cells=[pattern.strip() for pattern in cells.split(",") if pattern.strip()], folder=folder, page=page,
-                rebuild=frozenset(rebuild or []), quiet=quiet,
+                rebuild=frozenset(rebuild or []), quiet=quiet, verbose=verbose,
             )  # fmt: skip
             if dry_run:
-                reproduce.tell(request)
+                told |= reproduce.tell(request)
             elif measure:
-                reproduce.measure(request)
+                told |= reproduce.measure(request)
             else:
-                reproduce.run(request)
+                told |= reproduce.run(request)
 
     @app.command()
     def evidence(

@@ -6,6 +6,7 @@ locally flushed to the disk), then renamed; an object store shows an object only
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,16 @@ _ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 1 << 16, 16 << 20  # what is read at least, 
 _READING: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": True}
 _REQUESTS = 16  # at once, where each costs a round trip
 LEFTOVER_S = 3600.0  # a younger temporary file may be one that a living process is writing
+_S3_ERROR = re.compile(r"AWS Error (\w+).*", re.DOTALL)  # what stands before it names the object, as we do
+_WRONG_KEYS = "check the keys in the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+_UNKNOWN_FAULT = "check the address, the credentials in the environment, and the network"
+_S3_REMEDIES = {
+    "NO_SUCH_BUCKET": "make the bucket, or name one that exists: no command makes buckets",
+    "INVALID_ACCESS_KEY_ID": _WRONG_KEYS,
+    "SIGNATURE_DOES_NOT_MATCH": _WRONG_KEYS,
+    "ACCESS_DENIED": "give the account of the keys the right to list, read, write and delete below this prefix",
+    "NETWORK_CONNECTION": "check the address (endpoint_override and scheme in the URI), the network and the proxies",
+}
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -76,10 +87,12 @@ class Folder(Place):
         return sorted(chosen, key=lambda info: info.base_name)
 
     def _unreachable(self, done: str, error: Exception) -> ArtifactError:
+        told = str(error).replace(self.uri, str(self))
+        code = _S3_ERROR.search(told)
         return ArtifactError(
-            f"{self} cannot be {done} ({str(error).replace(self.uri, str(self))})",
+            f"{self} cannot be {done} ({code[0] if code else told})",
             expected="a folder that exists, or may be made, and access to it",
-            remedy="check the address, the credentials in the environment, and the network",
+            remedy=_S3_REMEDIES.get(code[1] if code else "", _UNKNOWN_FAULT),
         )
 
     def sizes(self) -> dict[str, int]:

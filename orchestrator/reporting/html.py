@@ -91,6 +91,15 @@ def _render(data: ReportData) -> str:
     )
 
 
+def titled_figures(data: ReportData) -> dict[str, Any]:
+    """Every figure of the page by a title of its own, for places where no heading stands above it."""
+    from orchestrator.reporting.space_figures import title_of
+
+    titles = {f"space:{number}": title_of(one) for number, one in enumerate(data.spaces.planes)}
+    titles |= {"groups": "accuracy by group", "frequency": "accuracy by class frequency", "spectra": "spectra of texts"}
+    return {titles.get(name, name): figure for name, figure in _figures(data).items()}
+
+
 def _figures(data: ReportData) -> dict[str, Any]:
     from orchestrator.reporting import figures, space_figures
     from orchestrator.reporting.sweep_page import sweep_figures

@@ -30,13 +30,9 @@ def render_sweep(
         question: what the sweep asked and what was expected, in sentences.
         swept: the same trials as the report has them.
     """
-    told = [trial for trial in trials if all(_finite(trial, name) for name in found.objectives)]
-    figures = sweep_figures(replace(swept, answers=found))
-    paths = list(dict.fromkeys(path for trial in trials for path in trial.values))
-    figures |= {f"slice:{path}": slice_figure(found, told, path) for path in paths}
     return render_page(
         "sweep.html",
-        figures,
+        page_figures(found, trials, swept),
         title=title,
         words=found.words,
         warnings=found.warnings,
@@ -44,9 +40,21 @@ def render_sweep(
         found=found,
         importance=found.importance,
         trials=sorted(trials, key=lambda trial: (trial.number != found.best, trial.number)),
-        paths=paths,
+        paths=_paths(trials),
         shown=shown,
     )
+
+
+def page_figures(found: Answers, trials: Sequence[TrialResult], swept: SweepResult) -> dict[str, Any]:
+    """Every figure of the page by name: those of a report, and the first objective over each setting."""
+    told = [trial for trial in trials if all(_finite(trial, name) for name in found.objectives)]
+    slices = {f"slice:{path}": slice_figure(found, told, path) for path in _paths(trials)}
+    drawn = {**sweep_figures(replace(swept, answers=found)), **slices}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _paths(trials: Sequence[TrialResult]) -> list[str]:
+    return list(dict.fromkeys(path for trial in trials for path in trial.values))
 
 
 def sweep_figures(swept: SweepResult) -> dict[str, Any]:

@@ -131,14 +131,15 @@ def evidence_command(
     return _made(context, plans)
 
 
-def write_jobs_command(request: Request, folder: Path) -> None:
-    """Make what the arms' trainings read, and write the trainings as files."""
+def write_jobs_command(request: Request, folder: Path) -> dict[str, Any]:
+    """Make what the arms' trainings read, and write the trainings as files. Returns what was written, for scripts."""
     context = request.context()
     check_composition(context.experiment)
     with tracked(context):
         written = train_jobs.write(context, line.run(context, "sweep"), folder)
     for path in written.values():
         context.feedback.console.print(str(path), markup=False)
+    return {"experiment": context.experiment.name, "jobs": {arm: str(path) for arm, path in written.items()}}
 
 
 def plan_command(request: Request) -> dict[str, Any]:

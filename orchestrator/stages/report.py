@@ -1,6 +1,7 @@
-"""Stage `report`: what the experiment found, as one offline HTML file, Markdown, JSON, and a table in the terminal.
+"""Stage `report`: what the experiment found: an offline HTML file, Markdown, JSON, pictures, a table in the terminal.
 
-Reads the finished artifacts; writes `report.html`, `report.md`, `report.json`. Knows nothing of how they were made.
+Reads the finished artifacts; writes `report.html`, `report.md`, `report.json` and `figures/`. Knows nothing of how they
+were made.
 """
 
 import sys
@@ -20,8 +21,9 @@ from orchestrator.reporting.data import (
     read_report_data,
     write_report_data,
 )
-from orchestrator.reporting.html import write_html
+from orchestrator.reporting.html import titled_figures, write_html
 from orchestrator.reporting.markdown import render_arm, render_markdown
+from orchestrator.reporting.pictures import write_pictures
 from orchestrator.stages import (
     evaluate,
     index,
@@ -40,7 +42,7 @@ from orchestrator.stages.tracked_runs import environment
 from orchestrator.tracking import NOTE_TAG, artifact_root, resolve_uri, ui_command
 from orchestrator.training.run import HISTORY
 
-FORM = 2  # of what a report says: an older one is written again
+FORM = 3  # of what a report says: an older one is written again
 DATA, HTML, MARKDOWN = "report.json", "report.html", "report.md"
 
 
@@ -73,6 +75,7 @@ def make(context: Context, plans: Mapping[str, Plan]) -> Plan:
             context.tracker.set_tags(train.run_key(context, arm.name), {NOTE_TAG: told})
         for name in (HTML, MARKDOWN, DATA):
             context.tracker.log_artifact(key, folder / name, "report")
+        context.tracker.log_artifact(key, write_pictures(titled_figures(data), folder))
         return {"arms": len(data.arms), "trials": len(data.sweep.trials) if data.sweep else 0}, {}
 
     context.make(planned, build)

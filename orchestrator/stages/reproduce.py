@@ -60,6 +60,18 @@ class ReproduceRequest:
     page: Path = Path("RESULTS.md")
     rebuild: frozenset[str] = frozenset()
     quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def feedback(self) -> Feedback:
+        """What a terminal is told.
+
+        Raises:
+            ConfigError: both quiet and verbose.
+        """
+        if self.quiet and self.verbose:
+            raise ConfigError("--quiet and --verbose", expected="one of the two")
+        return Feedback(quiet=self.quiet, verbose=self.verbose)
 
     @property
     def command(self) -> str:
@@ -131,8 +143,8 @@ def _fits(request: ReproduceRequest, group: str, arm: str) -> bool:
     return not request.cells or any(fnmatch(f"{group}/{arm}", pattern) for pattern in request.cells)
 
 
-def run(request: ReproduceRequest) -> None:
-    """Make the missing cells, write the page, and print the targets' tables.
+def run(request: ReproduceRequest) -> dict[str, Any]:
+    """Make the missing cells, write the page, and print the targets' tables. Returns what there is, for scripts.
 
     Raises:
         ArtifactError: cells failed or could not begin; all others are made and kept.
@@ -142,7 +154,7 @@ def run(request: ReproduceRequest) -> None:
     execution = load_execution(request.execution, request.execution_overrides)
     for one in groups:
         check_composition(one.experiment, one.students)
-    feedback, failed = Feedback(quiet=request.quiet), []
+    feedback, failed = request.feedback, []
     for one in groups:
         try:
             _make_group(request, execution, feedback, one)
@@ -158,6 +170,19 @@ def run(request: ReproduceRequest) -> None:
             f"{len(failed)} of {len(groups)} groups did not end: {'; '.join(failed)}",
             remedy="the same command goes on with what is missing",
         )
+    return {"scale": request.scale, "page": str(request.page), "cells": _counted(request, groups)}
+
+
+def _counted(request: ReproduceRequest, groups: Sequence[GroupCells]) -> list[dict[str, Any]]:
+    """Each cell with the seeds that there are of its settings, and those asked for that are missing."""
+    kept, told = CellRecords(request.folder / results.RESULTS), []
+    for one in groups:
+        for arm in one.arms:
+            now = identity(one.experiment, arm)
+            there = {each.seed for each in kept.read(request.scale, one.name, arm) if each.experiment == now}
+            missing = [seed for seed in ([0] if arm == TEACHER else request.seeds) if seed not in there]
+            told.append({"cell": f"{one.name}/{arm}", "seeds": sorted(there), "missing": missing})
+    return told
 
 
 def _make_group(request: ReproduceRequest, execution: Execution, feedback: Feedback, one: GroupCells) -> None:
@@ -221,13 +246,15 @@ def _epochs_before(request: ReproduceRequest, one: GroupCells, arm: str) -> int:
     return arm_experiment(experiment, arm).training.epochs
 
 
-def tell(request: ReproduceRequest) -> None:
-    """Print what would be made: every cell, how many of its seeds are there, and what the rest will cost."""
+def tell(request: ReproduceRequest) -> dict[str, Any]:
+    """Print what would be made: every cell, how many of its seeds are there, and what the rest will cost. Returns the
+    counts for scripts."""
     reproductions = load_reproductions(request.folder, request.targets)
     groups = wanted(request, reproductions)
     execution = load_execution(request.execution, request.execution_overrides)
-    console, kept = Feedback(quiet=request.quiet).console, CellRecords(request.folder / results.RESULTS)
-    costs = cell_cost.Costs(request.folder, request.scale)
+    console, costs = request.feedback.console, cell_cost.Costs(request.folder, request.scale)
+    cells = _counted(request, groups)
+    by_name = {one["cell"]: one for one in cells}
     for target in reproductions:
         console.print(f"{target.target}: {target.title}\n  question: {target.question}", markup=False)
         console.print(
@@ -240,20 +267,20 @@ def tell(request: ReproduceRequest) -> None:
         check_composition(one.experiment, one.students)
         console.print(f"{request.scale}/{one.name}: {one.group.sheet}", markup=False)
         for arm in one.arms:
-            now = identity(one.experiment, arm)
-            there = {each.seed for each in kept.read(request.scale, one.name, arm) if each.experiment == now}
-            seeds = [0] if arm == TEACHER else request.seeds
-            missing = [seed for seed in seeds if seed not in there]
-            cost = costs.add(one.name, arm, one.experiment, len(missing))
-            console.print(f"  {arm}: {len(seeds) - len(missing)} of {len(seeds)} seeds are there{cost}", markup=False)
+            missing = len(by_name[f"{one.name}/{arm}"]["missing"])
+            seeds = 1 if arm == TEACHER else len(request.seeds)
+            cost = costs.add(one.name, arm, one.experiment, missing)
+            console.print(f"  {arm}: {seeds - missing} of {seeds} seeds are there{cost}", markup=False)
     console.print(costs.told(execution.trials.num_workers), markup=False)
+    return {"dry_run": True, "scale": request.scale, "cells": cells}
 
 
-def measure(request: ReproduceRequest) -> None:
-    """Train every cell of the targets for two epochs and keep what the second one took, for `tell`."""
+def measure(request: ReproduceRequest) -> dict[str, Any]:
+    """Train every cell of the targets for two epochs and keep what the second one took, for `tell`. Returns what was
+    measured, for scripts."""
     groups = wanted(request, load_reproductions(request.folder, request.targets))
     execution = load_execution(request.execution, request.execution_overrides)
-    feedback = Feedback(quiet=request.quiet)
+    feedback = request.feedback
     for one in groups:
         context = open_context(request, execution, feedback, one)
         try:
@@ -261,3 +288,4 @@ def measure(request: ReproduceRequest) -> None:
             cell_cost.measure(context, plans, request.folder, request.scale, one.name, one.students)
         finally:
             context.close()
+    return {"scale": request.scale, "measured": [f"{one.name}/{arm}" for one in groups for arm in one.students]}

@@ -1,4 +1,4 @@
-"""The answers of a finished sweep, beside its trials: `answers.json`, `best.yaml`, `front/`, `sweep.html`.
+"""The answers of a finished sweep, beside its trials: `answers.json`, `best.yaml`, `front/`, `sweep.html`, `figures/`.
 
 Reads `trials.json`. Knows nothing of how trials were run.
 """
@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 from orchestrator.artifacts.storage import read_json, write_bytes, write_json
 from orchestrator.reporting.data import SweepResult, TrialRow
 from orchestrator.reporting.page import write_page
-from orchestrator.reporting.sweep_page import answers_table, render_sweep
+from orchestrator.reporting.pictures import write_pictures
+from orchestrator.reporting.sweep_page import answers_table, page_figures, render_sweep
 from orchestrator.search.answers import Answers, answers, listed, shown
 from orchestrator.search.best_sheet import best_sheet
 from orchestrator.search.space import Mode, SearchSpace
@@ -45,11 +46,12 @@ def write(
             _write_sheet(context, space, arm, by_number[number].values, path, f"{number:04d}", reason)
     question = (space.question, f"Expected: {space.expected}")
     title = f"Sweep {space.name} of {context.experiment.name}"
-    page = render_sweep(title, question, found, results, swept(results, found.best, space.objectives))
-    write_page(page, folder / PAGE)
+    rows = swept(results, found.best, space.objectives)
+    write_page(render_sweep(title, question, found, results, rows), folder / PAGE)
     key = f"{context.experiment.name}/sweep/{space.name}"
     for name in (ANSWERS, BEST_SHEET, PAGE):
         context.tracker.log_artifact(key, folder / name)
+    context.tracker.log_artifact(key, write_pictures(page_figures(found, results, rows), folder))
     return found
 
 

@@ -16,6 +16,11 @@ from tests.smoke_line import PROJECT
 Open = Callable[..., Watched]
 PAGES = ("report", "sweep", "comparison")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+ENDS_OF_WORDS = """captions => captions.map(caption => {
+    const words = document.createRange();
+    words.selectNodeContents(caption);
+    return Math.max(0, ...[...words.getClientRects()].map(line => line.right));
+})"""
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -63,6 +68,9 @@ def test_a_page_fits_a_phone(made: Made, watched: Open, name: str) -> None:
     _draw_all(opened.page)
     widest = opened.page.evaluate("document.documentElement.scrollWidth")
     assert widest <= PHONE["width"], "only tables scroll sideways, inside the page"
+    ends = opened.page.locator(".scroll caption").evaluate_all(ENDS_OF_WORDS)
+    assert ends
+    assert max(ends) <= PHONE["width"], "a caption is read without scrolling its table"
     _accessible(opened.page)
     assert (opened.errors, opened.requests) == ([], [])
 

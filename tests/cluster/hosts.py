@@ -15,7 +15,7 @@ import psutil
 
 NETWORK, BRIDGE = "10.213.7", "vdbridge"
 USER = "ray"
-TOOLS = ("ip", "unshare", "nsenter", "sshd", "ssh-keygen", "rsync")
+TOOLS = ("ip", "ss", "unshare", "nsenter", "sshd", "ssh-keygen", "rsync")
 INIT = """set -e
 mount --make-rprivate /
 for name in passwd shadow hosts; do mount --bind {folder}/$name /etc/$name; done
@@ -126,6 +126,12 @@ class Host:
     def processes(self) -> list[psutil.Process]:
         """All that run on it, but the first."""
         return self._first().children(recursive=True)
+
+    def listening(self) -> list[str]:
+        """Its TCP ports that wait for connections, each with the program behind it, as its kernel tells."""
+        ask = ("ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes")
+        whole = ["ip", "netns", "exec", self._space, *ask]
+        return subprocess.run(whole, capture_output=True, text=True, check=True).stdout.splitlines()
 
     def command(self, line: str) -> list[str]:
         """A command line for this machine's shell that runs `line` in that one's, as its user."""

@@ -113,7 +113,7 @@ PHASES = (
     Phase("sweep", _trial_epochs, 8, "epochs of trials", f"sweeps/{SWEEP}", "TrialWorker"),
     Phase("run", _epochs, 8, "epochs", "arms/distilled", "RayTrainWorker"),
 )
-TRAIN = PHASES[-1]
+CAPTION, TRAIN = PHASES[0], PHASES[-1]
 
 
 def at_moment(

@@ -103,13 +103,9 @@ class Machines:
         return time.monotonic() - begun
 
     def close_tunnel(self) -> None:
-        """End `ray dashboard`, as a closed terminal would; what it runs on the head ends with its connection."""
-        for process in self.desk.processes():
-            with contextlib.suppress(psutil.Error):
-                if "8265" in (words := " ".join(process.cmdline())) or "ray dashboard" in words:
-                    process.terminate()
+        """End `ray dashboard`; what it runs on the head ends with its connection."""
         if self._tunnel is not None:
-            self._tunnel.wait()
+            close_terminal(self._tunnel)
             self._tunnel = None
 
     def nodes(self) -> int:
@@ -142,6 +138,14 @@ class Machines:
             next(told for told in reversed(lines) if told.startswith('{"submission_id"'))
         )
         return found
+
+
+def close_terminal(command: subprocess.Popen[bytes]) -> None:
+    """End all processes of a command at the desk; they are its children, and not those of the desk's first process."""
+    for process in psutil.Process(command.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    command.wait()
 
 
 @contextmanager

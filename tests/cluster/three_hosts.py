@@ -5,11 +5,13 @@ place-holders. Only its `pip install` is left out, because the machines see this
 captioning, sweep and training the link of a worker at work is cut, and then its power; the job has to end well by
 itself. The machine is then switched on again, and the cluster's own autoscaler has to bring it back. Then the head
 loses link and power in the middle of a training, is switched on again, and `ray up` and the same `orchestrator submit`
-are repeated. Every result must be that of an undisturbed run, to the last bit. `ray down` has to leave no process.
+are repeated. Every result must be that of an undisturbed run, to the last bit. At the end a job is left at work, and
+`ray down` has to leave no process of it or of Ray, and no port open, on any of them.
 
-    python -m tests.cluster.three_hosts [--folder runs/cluster-test/three-hosts]     (as root)
+    python -m tests.cluster.three_hosts [--folder runs/cluster-test/three-hosts] [--part down]     (as root)
 
-Phases that are done are kept in the folder, so that an interrupted suite goes on. The last line is the figure.
+Phases that are done are kept in the folder, so that an interrupted suite goes on; `--part down` only brings the
+machines up and takes the cluster down. The last line is the figure.
 """
 
 import argparse
@@ -25,11 +27,11 @@ import psutil
 from orchestrator.artifacts.manifest import MANIFEST_NAME
 from tests.cluster import line
 from tests.cluster.hosts import Host, missing_tools
-from tests.cluster.line import NAME, PHASES, TRAIN, Record
-from tests.cluster.machines import SHEET, Machines, machines
+from tests.cluster.line import CAPTION, NAME, PHASES, TRAIN, Record
+from tests.cluster.machines import SHEET, Machines, close_terminal, machines
 
 WITHOUT_LINK_S, EXIT_LOST = 5.0, 81
-DOWN_WITHIN_S = 180.0  # `ray down` stops the head; workers end by themselves when they have missed it for a minute
+DOWN_WITHIN_S = 360.0  # `ray down` stops the head; workers end by themselves when they have missed it for a minute
 SWITCHED_OFF_S = 40.0  # Ray notices within half a minute; a machine that came back sooner would hide that
 
 
@@ -89,25 +91,62 @@ def lose_head(made: Machines, record: Record) -> None:
     )
 
 
-def rest(host: Host) -> list[str]:
-    """What runs on a machine besides sshd."""
-    found = []
+def rest(host: Host) -> dict[str, list[str]]:
+    """What runs on a machine, and on which ports it listens, besides sshd."""
+    running = []
     for process in host.processes():
         with contextlib.suppress(psutil.Error):
             if not process.name().startswith("sshd"):
-                found.append(" ".join(process.cmdline())[:120])
-    return found
+                running.append(" ".join(process.cmdline())[:120] or process.name())
+    return {"processes": running, "ports": [told for told in host.listening() if '"sshd"' not in told]}
+
+
+def take_down(made: Machines) -> str:
+    """`ray down` while a job is at work; returns what it ended, and that nothing is left of it."""
+    hosts, root = (made.head, *made.workers), line.fresh(made.shared / "unfinished")
+    command = made.submit(CAPTION.command, root.name)
+    line.at_moment(
+        CAPTION,
+        root,
+        lambda: command.poll() is None,
+        lambda: [CAPTION.working(one.processes()) for one in made.workers],
+    )
+    before = {host.name: rest(host) for host in hosts}
+    if idle := [name for name, found in before.items() if not (found["processes"] and found["ports"])]:
+        raise SystemExit(f"nothing runs on {idle}, so `ray down` has nothing to end there")
+    close_terminal(command)  # the job itself goes on
+    made.close_tunnel()
+    begun = time.monotonic()
+    made.desk_does(f"ray down -y {SHEET}")
+    told_s = time.monotonic() - begun
+    while left := {host.name: found for host in hosts if any((found := rest(host)).values())}:
+        if time.monotonic() > begun + DOWN_WITHIN_S:
+            raise SystemExit(f"ray down left {left}")
+        time.sleep(1)
+    ended = ", ".join(f"{name} {len(found['processes'])} and {len(found['ports'])}" for name, found in before.items())
+    return (
+        f"ray down, with a job at work: it ended after {told_s:.0f} s; {time.monotonic() - begun:.0f} s after its "
+        f"begin no process and no listening port but sshd's is left on {len(hosts)} hosts "
+        f"(before, processes and ports: {ended})"
+    )
 
 
 def main() -> int:
     """Up, undisturbed, each phase with a loss, the head's loss, down; then compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--folder", type=Path, default=Path("runs/cluster-test/three-hosts"))
-    folder: Path = parser.parse_args().folder.resolve()
+    parser.add_argument("--part", choices=("all", "down"), default="all")
+    given = parser.parse_args()
+    folder: Path = given.folder.resolve()
     if os.geteuid() != 0 or (missing := missing_tools()):
         print(f"three hosts: NOT RUN: needs root and {', '.join(missing) if os.geteuid() == 0 else 'its tools'}")
         return 69
     folder.mkdir(parents=True, exist_ok=True)
+    if given.part == "down":
+        with machines(folder) as made:
+            bring_up(made)
+            print(take_down(made))
+        return 0
     record = Record(folder / "record.json")
     record.tell_again()
     if "down" not in record:
@@ -116,10 +155,15 @@ def main() -> int:
     return told(folder, record)
 
 
-def disturb(made: Machines, record: Record) -> None:
-    """Everything that needs the machines and is not in the record yet."""
+def bring_up(made: Machines) -> None:
+    """The cluster, on machines that have power."""
     seconds = made.up()
     print(f"ray up: head and {len(made.workers)} workers are there after {seconds:.0f} s", flush=True)
+
+
+def disturb(made: Machines, record: Record) -> None:
+    """Everything that needs the machines and is not in the record yet."""
+    bring_up(made)
     if "undisturbed" not in record:
         begun = time.monotonic()
         root = line.fresh(made.shared / "undisturbed")
@@ -128,19 +172,12 @@ def disturb(made: Machines, record: Record) -> None:
         record.keep("undisturbed", f"undisturbed: the line, submitted, in {time.monotonic() - begun:.0f} s")
     for phase in PHASES:
         if phase.command not in record:
-            if phase is PHASES[0]:
+            if phase is CAPTION:
                 line.fresh(made.shared / "disturbed")
             lose_worker(made, phase, record)
     if "head" not in record:
         lose_head(made, record)
-    made.close_tunnel()
-    made.desk_does(f"ray down -y {SHEET}")
-    until = time.monotonic() + DOWN_WITHIN_S
-    while left := {host.name: found for host in (made.head, *made.workers) if (found := rest(host))}:
-        if time.monotonic() > until:
-            raise SystemExit(f"ray down left {left}")
-        time.sleep(1)
-    record.keep("down", "ray down: no process but sshd is left on head and workers")
+    record.keep("down", take_down(made))
 
 
 def told(folder: Path, record: Record) -> int:

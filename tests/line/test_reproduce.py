@@ -1,5 +1,6 @@
 """The papers' tables: a tiny grid is made cell by cell, resumed, counted and written as a page; nothing is by hand."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,17 @@ def test_cells_are_kept_as_they_end_and_resumed_and_count_only_with_enough_epoch
     code, told = reproduce(folder, "tiny:table1", "--dry-run", "--cells", "grid/b*")
     assert f"baseline: 0 of 3 seeds are there, {epoch / 60:.1f} min each" in told
     assert not (folder / "results").exists()
+    code, told = reproduce(folder, "tiny:table1", "--dry-run", "--cells", "grid/b*", "--quiet", "--json")
+    last = json.loads(told.splitlines()[-1])
+    assert last["cells"] == [{"cell": "grid/baseline", "seeds": [], "missing": [0, 1, 2]}]
+    assert (code, last["dry_run"]) == (0, True)
 
-    code, told = reproduce(folder, "tiny:table1", "--seeds", "0,1", "--cells", "grid/b*")
+    code, told = reproduce(folder, "tiny:table1", "--seeds", "0,1", "--cells", "grid/b*", "--json")
     assert code == 0, told
+    cells = [{"cell": "grid/baseline", "seeds": [0, 1], "missing": []}]
+    last = json.loads(told.splitlines()[-1])
+    assert (last["command"], last["status"], last["scale"], last["cells"]) == ("reproduce", "SUCCEEDED", "small", cells)
+    assert last["page"] == str(folder / "RESULTS.md")
     records = CellRecords(folder / "results")
     assert [one.seed for one in records.read("small", "grid", "baseline")] == [0, 1]
     assert records.read("small", "grid", "distilled") == []

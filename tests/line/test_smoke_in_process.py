@@ -107,6 +107,10 @@ def test_mlflow_holds_the_run_its_arms_and_the_sweep_with_its_trials_as_children
     assert f"[smoke](#/experiments/{experiment.experiment_id}/runs/{whole})" in told
     names = {artifact.path for artifact in client.list_artifacts(whole, "report")}
     assert names == {"report/report.html", "report/report.md", "report/report.json"}
+    for run_id, folder in ((whole, smoke.folder / "report"), (sweep, smoke.folder / "sweeps" / "smoke")):
+        shown = {artifact.path: artifact.file_size for artifact in client.list_artifacts(run_id, "figures")}
+        assert shown == {f"figures/{path.name}": path.stat().st_size for path in (folder / "figures").iterdir()}
+        assert "figures/sweep.png" in shown
 
     reached = {arm: runs[f"smoke/arm/{arm}"].data.metrics["select/all"] for arm in ("baseline", "distilled")}
     best_arm = runs[f"smoke/arm/{max(reached, key=lambda arm: reached[arm])}"]

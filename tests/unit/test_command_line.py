@@ -87,6 +87,9 @@ def test_a_stage_ends_with_a_line_of_json_that_says_what_was_made_or_what_went_w
         (["train", *SHEETS, "--rebuild", "trian", "--json"], 2, "--rebuild trian"),
         (["train", *SHEETS, "training.epochs=-1", "--json"], 2, "training.epochs"),
         (["train", *SHEETS, "--quiet", "--verbose", "--json"], 2, "--quiet and --verbose"),
+        (["write-jobs", SHEETS[0], str(tmp_path), "training.epochs=-1", "--json"], 2, "training.epochs"),
+        (["reproduce", "all", "--scale", "tiny", "--json"], 2, "--scale tiny"),
+        (["reproduce", "all", "--dry-run", "--quiet", "--verbose", "--json"], 2, "--quiet and --verbose"),
         (["export", str(tmp_path / "none"), "--json"], 2, "does not exist"),
         (["predict", str(tmp_path / "none"), str(tmp_path), "--json"], 2, "does not exist"),
     ):

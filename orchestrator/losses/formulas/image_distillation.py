@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orchestrator.losses.formulas.class_prior import class_prior
@@ -24,7 +25,7 @@ def logit_distillation(student_logits: Tensor, teacher_logits: Tensor, direction
     student = torch.log_softmax(upcast(student_logits), dim=1)
     teacher = torch.log_softmax(upcast(teacher_logits.detach()).to(student.dtype), dim=1)
     first, second = (teacher, student) if direction == "teacher_to_student" else (student, teacher)
-    return (first.exp() * (first - second)).sum(dim=1).mean()
+    return F.kl_div(second, first, reduction="batchmean", log_target=True)
 
 
 def feature_distillation(projected: Tensor, teacher: Tensor, *, raw: bool = False, mean_dims: bool = False) -> Tensor:

@@ -87,7 +87,7 @@ def without_autocast(tensor: Tensor) -> AbstractContextManager[object]:
 def unit(tensor: Tensor) -> Tensor:
     """Rows (last dimension) at length 1; a zero row stays zero, with a bounded gradient."""
     length = torch.linalg.vector_norm(tensor, dim=-1, keepdim=True)
-    return tensor / torch.where(length > UNIT_EPSILON, length, torch.ones_like(length))
+    return tensor / length.masked_fill(length <= UNIT_EPSILON, 1.0)
 
 
 def joined(tensor: Tensor, negatives: Negatives = "global") -> Tensor:

@@ -8,6 +8,7 @@ import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from orchestrator import distributed
@@ -83,8 +84,7 @@ def text_contrastive_loss(
 
 def _cross_entropy(logits: Tensor, target: Tensor, present: Tensor) -> Tensor:
     """[N] cross-entropies of [N, K] logits over the columns present with the target's shares [N, K]."""
-    log_probability = torch.log_softmax(logits.masked_fill(~present, _MASKED), dim=1)
-    return -torch.where(target > 0, target * log_probability, 0.0).sum(dim=1)
+    return F.cross_entropy(logits.masked_fill(~present, _MASKED), target, reduction="none")
 
 
 class TextContrastive(Loss):

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 from orchestrator.artifacts.storage import read_json
+from orchestrator.cli import app
 from orchestrator.errors import ArtifactError, ConfigError
 from orchestrator.executors.torchrun import join_peers, line_of, read_job
-from orchestrator.stages import train_jobs
 from orchestrator.training.loop import Progress
 from orchestrator.training.run import HISTORY, TrainingJob, train
 from orchestrator.training.student_file import STUDENT
-from tests.smoke_line import SmokeLine, make_smoke_line
+from tests.smoke_line import PROJECT, SMOKE, SmokeLine, make_smoke_line
 
 SMALL: dict[str, Any] = {"training.epochs": 2, "training.accumulation_steps": 2}
 # No BatchNorm (its statistics are each worker's own), and SGD, which does not magnify rounding as Adam does.
@@ -114,15 +115,15 @@ def test_without_torchrun_there_is_no_group_and_a_line_tells_the_epoch() -> None
 
 
 def test_written_jobs_are_those_of_the_arms_and_train_in_their_folders(smoke_line: SmokeLine, tmp_path: Path) -> None:
-    context = smoke_line.context
-    plans = {**smoke_line.plans}
-    unswept = context.experiment.model_copy(update={"sweep": None})
-    context.experiment, kept = unswept, context.experiment
-    try:
-        written = train_jobs.write(context, plans, tmp_path / "jobs")
-    finally:
-        context.experiment = kept
-    assert sorted(written) == sorted(kept.arms)
+    context, sheet = smoke_line.context, str(PROJECT / "jobs" / "executions" / "in_process.yaml")
+    where = ["-x", sheet, "--set", f"storage_root={context.root}", "--set", "tracking.kind=none", "--quiet", "--json"]
+    asked = ["write-jobs", str(SMOKE), str(tmp_path / "jobs"), "sweep=null", "image_teacher_views=0", *where]
+    ended = CliRunner().invoke(app, asked)
+    assert ended.exit_code == 0, ended.output
+    told = json.loads(ended.stdout.splitlines()[-1])
+    assert (told["command"], told["status"], told["experiment"]) == ("write-jobs", "SUCCEEDED", "smoke")
+    written = {arm: Path(path) for arm, path in told["jobs"].items()}
+    assert written == {arm: tmp_path / "jobs" / f"{arm}.json" for arm in context.experiment.arms}
     for arm, path in written.items():
         job = read_job(path)
         assert Path(job.folder) == context.folder / "arms" / arm

@@ -1,9 +1,12 @@
 """The doctor: each thing that is wrong is found and has a remedy; what is right is left as it was."""
 
+import os
 import shutil
 import sqlite3
+import urllib.request
 from pathlib import Path
 
+import pyarrow.fs as pafs
 import pytest
 
 from orchestrator.config.execution import ClusterSettings, Execution
@@ -31,6 +34,62 @@ def test_a_place_that_cannot_be_written_is_a_problem_that_names_the_setting(tmp_
     (problem,) = [finding for finding in found if finding.level == "problem" and finding.area == "storage"]
     assert "a_file" in problem.told
     assert "storage_root" in problem.remedy
+
+
+def look_at_stores(uri: str, tmp_path: Path) -> doctor.Finding:
+    execution = Execution(name="here", engine="in_process", storage_root=uri, scratch=str(tmp_path / "scratch"))
+    (finding,) = doctor.examine([("stores", lambda: doctor.stores(execution))])
+    assert os.environ["AWS_SECRET_ACCESS_KEY"] not in finding.told + finding.remedy
+    return finding
+
+
+def ask_for_keys(server: str, *, known: bool) -> None:
+    """Let moto refuse keys that no account of it has, or take all keys again."""
+    allowed = "inf" if known else "0"  # requests without a look at the keys
+    request = urllib.request.Request(
+        f"http://{server}/moto-api/reset-auth", allowed.encode(), {"Content-Type": "text/plain"}
+    )
+    urllib.request.urlopen(request).close()
+
+
+def test_a_bucket_is_written_read_and_left_as_it_was(s3_uri: str, tmp_path: Path) -> None:
+    finding = look_at_stores(s3_uri, tmp_path)
+    assert (finding.level, finding.remedy) == ("ok", "")
+    assert finding.told.startswith("s3://bucket-")
+    assert "write, read, remove" in finding.told
+    filesystem, path = pafs.FileSystem.from_uri(s3_uri)
+    bucket = pafs.FileSelector(path.partition("/")[0], recursive=True)
+    assert [one.path for one in filesystem.get_file_info(bucket) if one.is_file] == []
+
+
+def test_a_bucket_that_is_missing_is_to_be_made(s3_uri: str, tmp_path: Path) -> None:
+    finding = look_at_stores(s3_uri.replace("s3://bucket-", "s3://no-bucket-"), tmp_path)
+    assert finding.level == "problem"
+    assert "NO_SUCH_BUCKET" in finding.told
+    assert "make the bucket" in finding.remedy
+
+
+def test_keys_that_the_object_store_does_not_know_are_to_be_checked(
+    s3_server: str, s3_uri: str, tmp_path: Path
+) -> None:
+    ask_for_keys(s3_server, known=False)
+    try:
+        finding = look_at_stores(s3_uri, tmp_path)
+    finally:
+        ask_for_keys(s3_server, known=True)
+    assert finding.level == "problem"
+    assert "INVALID_ACCESS_KEY_ID" in finding.told
+    assert "AWS_ACCESS_KEY_ID" in finding.remedy
+    assert look_at_stores(s3_uri, tmp_path).level == "ok"
+
+
+def test_an_object_store_that_does_not_answer_has_its_address_to_be_checked(
+    s3_server: str, s3_uri: str, tmp_path: Path
+) -> None:
+    finding = look_at_stores(s3_uri.replace(s3_server, "127.0.0.1:9"), tmp_path)
+    assert finding.level == "problem"
+    assert "NETWORK_CONNECTION" in finding.told
+    assert "check the address" in finding.remedy
 
 
 def test_another_version_than_the_pinned_one_is_named(tmp_path: Path) -> None:

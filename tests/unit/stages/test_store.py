@@ -158,6 +158,14 @@ def test_gc_leaves_what_a_living_process_is_writing(store: TeacherStore) -> None
     assert store.intents("").all() == [mine]
 
 
+def test_the_console_script_tells_what_gc_did_as_json(store: TeacherStore, tmp_path: Path) -> None:
+    (would,) = told("store", "gc", tmp_path / "runs", "--refused", "--dry-run", "--json")
+    (did,) = told("store", "gc", tmp_path / "runs", "--refused", "--json")
+    assert (would["dry_run"], would["files_before"], would["refusals_forgotten"]) == (True, 4, 3)
+    assert (did["dry_run"], did["files_before"], did["files_after"], did["refusals_forgotten"]) == (False, 4, 1, 3)
+    assert did["store"] == str(store.folder)
+
+
 def test_gc_of_no_store_is_an_error(tmp_path: Path) -> None:
     done = script("store", "gc", tmp_path)
     assert (done.returncode, "holds no store" in done.stderr) == (2, True)
@@ -200,9 +208,10 @@ def test_what_cannot_be_exported_is_told_and_leaves_no_file(store: TeacherStore,
 
 
 def test_the_console_script_exports_the_only_store_below_a_folder(store: TeacherStore, tmp_path: Path) -> None:
-    done = script("store", "export", tmp_path / "runs", tmp_path / "rows.jsonl", "--columns", "caption")
-    assert (done.returncode, "6 rows to" in done.stdout) == (0, True)
-    first = json.loads((tmp_path / "rows.jsonl").read_text().splitlines()[0])
+    rows = tmp_path / "rows.jsonl"
+    done = script("store", "export", tmp_path / "runs", rows, "--columns", "caption", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"rows": 6, "file": str(rows)})
+    first = json.loads(rows.read_text().splitlines()[0])
     assert list(first) == ["key", "caption"]
 
 

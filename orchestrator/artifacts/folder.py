@@ -169,12 +169,16 @@ class Folder(Place):
         self._replace(name, write)
 
     def upload(self, source: Path, name: str) -> None:
-        """Write a local file whole to another file system, piece by piece; an old one of this name is replaced."""
+        """Write a local file whole to another file system, piece by piece; an old one of this name is replaced.
+
+        The copy runs in the caller's thread: copies in pyarrow's pool wait for uploads that queue in the same pool.
+        """
 
         def write(filesystem: pafs.FileSystem, target: str) -> None:
             pafs.copy_files(
-                str(source), target, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem
-            )
+                str(source), target, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem,
+                use_threads=False,
+            )  # fmt: skip
 
         self._replace(name, write)
 
@@ -199,7 +203,7 @@ class Folder(Place):
         def write(temporary: Path) -> None:
             pafs.copy_files(
                 f"{path}/{name}", str(temporary), source_filesystem=filesystem,
-                destination_filesystem=pafs.LocalFileSystem(),
+                destination_filesystem=pafs.LocalFileSystem(), use_threads=False,
             )  # fmt: skip
 
         self._or_missing(name, lambda: write_atomically(target, write, durable=False))

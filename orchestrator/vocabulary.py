@@ -53,5 +53,9 @@ COST_SIZE: Final = "cost/model_size_mb"
 COST_PARAMETERS: Final = "cost/num_parameters"
 COST_LATENCY: Final = r"cost/latency_ms_b(?P<size>[1-9]\d*)_t(?P<threads>[1-9]\d*)"  # pattern: batch, threads
 
+# Accuracies of a training on validation classes, which it has not seen, told apart among themselves:
+UNSEEN_SELECTED_ALL: Final = "select/unseen_all"
+UNSEEN_SELECTED_MEAN: Final = "select/unseen_mean_per_class"
+
 MANY_ABOVE: Final = 100  # Many: more than 100 training images (methods, section 9)
 FEW_BELOW: Final = 20  # Few: fewer than 20

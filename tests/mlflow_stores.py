@@ -1,9 +1,23 @@
-"""One MLflow store, with what tests ask of it."""
+"""One MLflow store, with what tests ask of it; and patience with a server's runs."""
 
+import time
 from pathlib import Path
 
 from orchestrator.tracking import MlflowSink, Shipper
 from orchestrator.tracking.mlflow_store import open_client
+
+PASSWORD, PATIENCE_S = "a password of the tests", 1200.0
+
+
+def wait_for_runs(uri: str, experiment: str, condition: str, count: int) -> None:
+    """Wait until an experiment has so many runs for which a condition of MLflow's holds."""
+    client, deadline = open_client(uri), time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        found = client.get_experiment_by_name(experiment)
+        if found is not None and len(client.search_runs([found.experiment_id], condition)) >= count:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"{experiment} never had {count} runs of which holds: {condition}")
 
 
 class Store:

@@ -28,6 +28,7 @@ _NATIVE = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
 _OBJECT_STORES = ("s3", "gcs", "abfs")  # show an object when it is complete, need no folders, and rename slowly
 _ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 1 << 16, 16 << 20  # what is read at least, and lost to a damaged page
 _READING: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": True}
+_LOCAL = pafs.LocalFileSystem()
 _REQUESTS = 16  # at once, where each costs a round trip
 LEFTOVER_S = 3600.0  # a younger temporary file may be one that a living process is writing
 _S3_ERROR = re.compile(r"AWS Error (\w+).*", re.DOTALL)  # what stands before it names the object, as we do
@@ -170,13 +171,7 @@ class Folder(Place):
 
     def upload(self, source: Path, name: str) -> None:
         """Write a local file whole to another file system, piece by piece; an old one of this name is replaced."""
-
-        def write(filesystem: pafs.FileSystem, target: str) -> None:
-            pafs.copy_files(
-                str(source), target, source_filesystem=pafs.LocalFileSystem(), destination_filesystem=filesystem
-            )
-
-        self._replace(name, write)
+        self._replace(name, lambda filesystem, target: _copy(_LOCAL, str(source), filesystem, target))
 
     def _replace(self, name: str, write: Callable[[pafs.FileSystem, str], None]) -> None:
         """Let `write` make the file, which is seen under its name only when it is whole."""
@@ -197,10 +192,7 @@ class Folder(Place):
         filesystem, path = self._opened
 
         def write(temporary: Path) -> None:
-            pafs.copy_files(
-                f"{path}/{name}", str(temporary), source_filesystem=filesystem,
-                destination_filesystem=pafs.LocalFileSystem(),
-            )  # fmt: skip
+            _copy(filesystem, f"{path}/{name}", _LOCAL, str(temporary))
 
         self._or_missing(name, lambda: write_atomically(target, write, durable=False))
 
@@ -297,3 +289,8 @@ class Folder(Place):
 def _write_file(path: Path, data: bytes | pa.Buffer) -> None:
     with path.open("wb") as stream:
         stream.write(data)
+
+
+def _copy(there: pafs.FileSystem, source: str, here: pafs.FileSystem, target: str) -> None:
+    """In the caller's thread: copies in pyarrow's pool would wait for uploads that queue in the same pool."""
+    pafs.copy_files(source, target, source_filesystem=there, destination_filesystem=here, use_threads=False)

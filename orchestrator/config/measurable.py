@@ -1,22 +1,23 @@
-"""Which measures cannot be taken of an experiment's student, told before anything is paid for.
+"""Which measures, and which objectives of a sweep, cannot be had of a student, told before anything is paid for.
 
-Holds two functions: of the settings alone, and of the sizes that are known once the data and the teachers' rows are
-there. Reads and writes nothing. What is computed is in evaluation/ and stages/measures.py.
+Holds three functions: of the settings alone, of the sizes that are known once the data and the teachers' rows are
+there, and of a sweep's objectives. Reads and writes nothing. What is computed is in evaluation/ and stages/measures.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.students.abilities import Abilities
 from orchestrator.teachers import BothTowers
-from orchestrator.vocabulary import SPLIT_REPORT, SPLIT_SELECT
+from orchestrator.vocabulary import SPLIT_REPORT, SPLIT_SELECT, UNSEEN_SELECTED_ALL, UNSEEN_SELECTED_MEAN
 
 if TYPE_CHECKING:
     from orchestrator.config.experiment import Experiment
 
 OF_CLASSES = ("neighbours", "linear_probe", "calibration", "post_hoc", "robustness", "few_shot_retrieval")
 OF_TRAIN = ("neighbours", "linear_probe", "few_shot_retrieval")  # they compare with the training images
+CLASS_TEXT_REMEDY = "set an image_teacher that encodes texts too (open_clip, transformers_clip), without teacher_tuning"
 Problem = tuple[str, str]  # what is missing, what supplies it
 
 
@@ -57,6 +58,16 @@ def unmeasurable_sizes(experiment: "Experiment", sizes: Sizes) -> list[str]:
     ]
 
 
+def unmeasurable_objectives(experiment: "Experiment", objectives: Iterable[str]) -> list[str]:
+    """Objectives of a sweep that trainings of the experiment would not tell, each with what supplies them."""
+    return [
+        f"objectives: {name} needs {what}; {remedy}"
+        for name in objectives
+        if name in (UNSEEN_SELECTED_ALL, UNSEEN_SELECTED_MEAN)
+        for what, remedy in _problems_with_validation_classes(experiment)
+    ]
+
+
 def abilities_of(experiment: "Experiment") -> Abilities:
     """What the experiment's student will be able to do."""
     return experiment.student.abilities(has_texts=bool(experiment.text_sources))
@@ -66,15 +77,31 @@ def _told(measure: str, problems: Iterator[Problem]) -> Sequence[str]:
     return [f"evaluation.measures: {measure} needs {what}; {remedy}, or leave it out" for what, remedy in problems]
 
 
+def _problems_with_validation_classes(experiment: "Experiment") -> Iterator[Problem]:
+    able, split = abilities_of(experiment), experiment.dataset.ood_split
+    if split is None or not split.select_classes:
+        yield "validation classes", "set dataset.ood_split.select_classes"
+    if able.classifies:
+        yield (
+            "a student that tells classes apart by their texts, and this one has a classifier of trained ones",
+            "set student.classifier: null and student.embedding",
+        )
+    elif not able.takes_class_texts:
+        yield "a student that tells classes apart by their texts", "set student.embedding, or a student's text side"
+    if not _has_class_text(experiment):
+        yield "class texts in the image teacher's space", CLASS_TEXT_REMEDY
+
+
+def _has_class_text(experiment: "Experiment") -> bool:
+    return isinstance(experiment.image_teacher, BothTowers) and experiment.teacher_tuning is None
+
+
 def _problems(measure: str, experiment: "Experiment", able: Abilities) -> Iterator[Problem]:
     teacher, split = experiment.image_teacher, experiment.dataset.ood_split
     shared = _one_encoder(experiment)
-    has_class_text = isinstance(teacher, BothTowers) and experiment.teacher_tuning is None
+    has_class_text = _has_class_text(experiment)
     if measure in ("coherence", "text_spectrum", "few_shot_retrieval") and not has_class_text:
-        yield (
-            "class texts in the image teacher's space",
-            ("set an image_teacher that encodes texts too (open_clip, transformers_clip), without teacher_tuning"),
-        )
+        yield "class texts in the image teacher's space", CLASS_TEXT_REMEDY
     if measure in ("coherence", "few_shot_retrieval"):
         if not able.embeds:
             yield "an embedding in the image teacher's space", "set student.embedding"

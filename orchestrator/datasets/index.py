@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from orchestrator.datasets.class_groups import VALIDATION, ClassGroups
 from orchestrator.datasets.parquet_cells import PREFIX, read_cell
 from orchestrator.errors import DataError
 from orchestrator.vocabulary import SPLITS
@@ -77,7 +78,8 @@ _NUM_NAMED = 10  # problems named in one error message
 class DatasetIndex:
     """images (IMAGE_SCHEMA, in the order given), classes (CLASS_SCHEMA, by label), quarantine (QUARANTINE_SCHEMA).
 
-    `notes` are what the user should know of how these came about; they determine nothing.
+    Where there are validation classes, a column `validation` of the classes says which. `notes` are what the user
+    should know of how these came about; they determine nothing.
     """
 
     images: pa.Table
@@ -85,9 +87,9 @@ class DatasetIndex:
     quarantine: pa.Table
     notes: tuple[str, ...] = ()
 
-    def num_seen_classes(self) -> int:
-        """S: the classes seen in training are the labels 0..S-1, the unseen ones of an OOD split S..C-1."""
-        return int(np.count_nonzero(self.classes.column("seen").to_numpy(zero_copy_only=False)))
+    def class_groups(self) -> ClassGroups:
+        """Which labels are seen in training, which are for validation, and which are the report's."""
+        return ClassGroups.of_table(self.classes)
 
     def class_counts(self, split: str) -> tuple[int, ...]:
         """Number of images of each class (position = label) in one split."""
@@ -192,17 +194,17 @@ def build_index(
     entries: Iterable[ImageEntry],
     classes: Iterable[ClassEntry],
     *,
-    num_seen: int | None = None,
+    groups: ClassGroups | None = None,
     notes: Iterable[str] = (),
     num_threads: int | None = None,
 ) -> DatasetIndex:
     """Read, hash and fully decode every image; good ones become `images`, bad ones `quarantine`; no entry is lost.
 
     `classes` must have the labels 0..C-1, each once. Raises DataError, naming every kind of problem, for a repeated
-    image id, an unknown split or an unknown label. The first `num_seen` classes
-    are seen, all where it is None. Width and height are those of the upright image.
+    image id, an unknown split or an unknown label. Without `groups`
+    all classes are seen. Width and height are those of the upright image.
     """
-    class_table = _class_table(classes, num_seen)
+    class_table = _class_table(classes, groups)
     rows = list(entries)
     _check(rows, class_table.num_rows)
     images, quarantine = [IMAGE_SCHEMA.empty_table()], [QUARANTINE_SCHEMA.empty_table()]
@@ -217,16 +219,20 @@ def build_index(
     return index
 
 
-def _class_table(classes: Iterable[ClassEntry], num_seen: int | None) -> pa.Table:
+def _class_table(classes: Iterable[ClassEntry], groups: ClassGroups | None) -> pa.Table:
     rows = sorted(classes, key=lambda row: row[0])
     labels = [row[0] for row in rows]
     if labels != list(range(len(rows))):
         raise DataError(f"class labels are {labels[:_NUM_NAMED]} ...", expected=f"0 to {len(rows) - 1}, each once")
-    seen = len(rows) if num_seen is None else num_seen
+    groups = groups or ClassGroups(len(rows), 0, len(rows))
     return pa.Table.from_pylist(
-        [{"label": label, "name": name, "description": text, "seen": label < seen} for label, name, text in rows],
-        schema=CLASS_SCHEMA,
-    )
+        [
+            {"label": label, "name": name, "description": text, "seen": label in groups.seen,
+             VALIDATION.name: label in groups.validation}
+            for label, name, text in rows
+        ],
+        schema=CLASS_SCHEMA.append(VALIDATION) if groups.validation else CLASS_SCHEMA,
+    )  # fmt: skip
 
 
 def _check(rows: list[ImageEntry], num_classes: int) -> None:

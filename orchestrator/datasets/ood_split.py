@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from orchestrator.datasets.class_groups import ClassGroups
 from orchestrator.datasets.draws import ceil_of, ranked
 from orchestrator.errors import DataError
 from orchestrator.frozen import Frozen
@@ -31,6 +32,11 @@ class OodSplitSettings(Frozen):
     `lists` takes the authors' lists instead of the draw, lines of `{split}/{class folder}/{file}`; images and classes
     that no list names are left out. `num_seen` is for other parts than a half (SUN397 has 200 of 397).
     `shots`: the first so many files of each unseen class, sorted, become training images and leave the report.
+
+    `select_classes` of the seen classes, drawn by the seed, become validation classes: all their images go to `select`
+    and none to `train`, and their labels come after the seen ones and before the report's unseen ones. Then
+    `select/unseen_all` and `select/unseen_mean_per_class` say what a student makes of classes that it has not seen, and
+    may choose; the report's unseen classes still choose nothing. The other images lie where they would without.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -41,6 +47,11 @@ class OodSplitSettings(Frozen):
     images_of: tuple[Literal["train", "select", "report"], ...] = (SPLIT_TRAIN, SPLIT_SELECT, SPLIT_REPORT)
     lists: dict[ListName, str] | None = None
     shots: int = Field(default=0, ge=0)
+    # left out of what is written where it is 0, so that experiments without it are told as they were before
+    select_classes: int = Field(
+        default=0, ge=0, exclude_if=lambda count: count == 0,
+        description="of the seen classes are taken out of training, to choose by accuracy on unseen classes",
+    )  # fmt: skip
 
     @field_validator("lists")
     @classmethod
@@ -50,11 +61,23 @@ class OodSplitSettings(Frozen):
         return lists
 
     @model_validator(mode="after")
-    def _lists_say_who_is_seen(self) -> Self:
+    def _parts_fit(self) -> Self:
+        problems = []
         if self.lists is not None and self.num_seen is not None:
-            raise ValueError("give either lists or num_seen: the lists say which classes are seen")
+            problems.append("give either lists or num_seen: the lists say which classes are seen")
         if not self.images_of:
-            raise ValueError("images_of must name at least one split")
+            problems.append("images_of must name at least one split")
+        if self.select_classes == 1:
+            problems.append("select_classes must be 0, or 2 and more: images of one class cannot be told apart")
+        if self.num_seen is not None and self.select_classes >= self.num_seen:
+            problems.append(f"select_classes must be below num_seen, {self.num_seen}: one class stays in training")
+        if self.shots and self.select_classes:
+            problems.append(
+                "give either shots or select_classes: with shots a student has seen the report's unseen classes, and "
+                "validation classes, of which it sees nothing, say little of them; choose first, then train with shots"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     def files(self) -> list[Path]:
@@ -89,6 +112,28 @@ class OodSplitSettings(Frozen):
             split = SPLIT_TRAIN if image_id in supports else splits[image_id]
             moved.append((image_id, split, labels[label], path, offset, size, caption))
         return moved, [(labels[label], name, text) for label, name, text in order], len(seen), told
+
+    def set_apart(
+        self, entries: "list[ImageEntry]", classes: "list[ClassEntry]", num_seen: int
+    ) -> "tuple[list[ImageEntry], list[ClassEntry], ClassGroups]":
+        """What `apply` gave, with the validation classes taken out of training.
+
+        Raises:
+            DataError: no class would stay in training.
+        """
+        if self.select_classes >= num_seen:
+            raise DataError(
+                f"ood_split: {self.select_classes} of {num_seen} seen classes for validation",
+                expected="at least one class that stays in training",
+                remedy="lower ood_split.select_classes, or give the data set more classes",
+            )
+        names = {f"{name} {label}": label for label, name, _ in classes if label < num_seen}
+        drawn = {names[name] for name in ranked(names, f"ood_split select {self.seed}")[: self.select_classes]}
+        order = sorted(range(len(classes)), key=lambda label: (label >= num_seen, label in drawn, label))
+        labels = {label: new for new, label in enumerate(order)}
+        moved = [(row[0], SPLIT_SELECT if row[2] in drawn else row[1], labels[row[2]], *row[3:]) for row in entries]
+        renamed = [(new, *classes[label][1:]) for new, label in enumerate(order)]
+        return moved, renamed, ClassGroups(num_seen - len(drawn), len(drawn), len(classes))
 
     def _drawn(self, classes: "list[ClassEntry]") -> set[int]:
         num_seen = self.num_seen if self.num_seen is not None else (len(classes) + 1) // 2

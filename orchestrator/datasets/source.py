@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from orchestrator.datasets.class_groups import ClassGroups
 from orchestrator.datasets.draws import floor_of, ranked
 from orchestrator.datasets.long_tail import LongTailSettings
 from orchestrator.datasets.ood_split import OodSplitSettings
@@ -80,7 +81,7 @@ class DatasetSource(Frozen, ABC):
 
         listing = self.listing(workdir)
         entries, classes, notes = listing.entries, listing.classes, list(listing.notes)
-        num_seen = len(classes)
+        groups = ClassGroups(len(classes), 0, len(classes))
         wrong = mismatches(self.published, entries, len(classes)) if self.published is not None else []
         if self.ood_split is not None:
             entries, classes, num_seen, told = self.ood_split.apply(entries, classes)
@@ -88,14 +89,15 @@ class DatasetSource(Frozen, ABC):
             if self.published is not None:
                 by_lists = self.ood_split.lists is not None
                 wrong += mismatches(self.published, entries, len(classes), num_seen=num_seen, by_lists=by_lists)
+            entries, classes, groups = self.ood_split.set_apart(entries, classes, num_seen)
         if wrong and self.strict_counts:
             raise DataError(f"this is not {self.published} as published: {'; '.join(wrong)}",
                             remedy="complete the data set, or set dataset.strict_counts=false")  # fmt: skip
         notes += [f"this is not {self.published} as published: {what}" for what in wrong]
         if self.long_tail is not None:
-            entries, told = self.long_tail.apply(entries, classes[:num_seen])
+            entries, told = self.long_tail.apply(entries, classes[: groups.num_seen])
             notes += told
-        return build_index(entries, classes, num_seen=num_seen, notes=notes)
+        return build_index(entries, classes, groups=groups, notes=notes)
 
 
 class SelectFromTrain(DatasetSource):

@@ -77,6 +77,17 @@ def count_correct(
     return distributed.sum_over_workers(correct).numpy(), distributed.sum_over_workers(total).numpy()
 
 
+def count_correct_within(
+    group: range, student: Student, supply: Supply, labels: Rows, num_classes: int, class_text: Tensor | None
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The same of the images of a group of classes, told apart among these classes; others are left out."""
+    rows = np.flatnonzero((labels >= group.start) & (labels < group.stop))
+    return count_correct(
+        student, lambda part: supply(rows[part]), labels[rows], num_classes,
+        class_text=class_text, label_range=(group.start, group.stop),
+    )  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Predictions:
     """What a student says of each image of a split, in the order of its rows.

@@ -14,6 +14,7 @@ from orchestrator.config.arms import OF_AN_ARM, shared_by_trials
 from orchestrator.config.composition import blueprint, problems_of, supplied
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.load import with_overrides
+from orchestrator.config.measurable import unmeasurable_objectives
 from orchestrator.errors import ConfigError
 from orchestrator.search.domains import Choice, Integer, LogUniform, Uniform, Value
 from orchestrator.search.schedulers import Pb2Settings, PbtSettings
@@ -83,6 +84,7 @@ def _unfit(space: SearchSpace, experiment: Experiment) -> Iterator[str]:
         if structure in shapes:
             continue
         found = problems_of(trial) or _other_views(experiment, trial)
+        found = [*unmeasurable_objectives(trial, space.objectives), *found]
         yield from found
         changes = isinstance(space.scheduler, PbtSettings | Pb2Settings) and not found
         shapes[structure] = _shapes(trial) if changes else None

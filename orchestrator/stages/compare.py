@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orchestrator.artifacts.storage import read_table
+from orchestrator.datasets.class_groups import ClassGroups
 from orchestrator.errors import ArtifactError
 from orchestrator.evaluation.paired import (
     Interval,
@@ -68,9 +69,9 @@ def _refuse_other_data(members: Sequence[Member]) -> None:
     first, rest = members[0], members[1:]
     classes = read_table(first.home / "index" / "classes.parquet")
     for other in rest:
-        if not read_table(other.home / "index" / "classes.parquet").select(["name", "seen"]).equals(
-            classes.select(["name", "seen"])
-        ):  # fmt: skip
+        others = read_table(other.home / "index" / "classes.parquet")
+        same_groups = ClassGroups.of_table(others) == ClassGroups.of_table(classes)
+        if not same_groups or not others["name"].equals(classes["name"]):
             raise ArtifactError(
                 f"{first.trained} and {other.trained} tell other classes apart",
                 expected="the same classes, and the same of them unseen in training",

@@ -217,26 +217,37 @@ def _write_groups(made: Embeddings, name: str, groups: Sequence[Group]) -> None:
 def _teacher_accuracy(data: DatasetIndex, made: Embeddings) -> dict[str, float]:
     """Zero-shot accuracy of the image teacher by the class texts, on the selection and the report split.
 
-    With unseen classes each split is classified among its own: the ceiling of what students are measured by.
+    With unseen classes each split is classified among its own, and so are validation classes, as `select/unseen_...`:
+    the ceiling of what students are measured by.
     """
     class_vectors = made.vectors("classes")
     assert class_vectors is not None
     class_vectors = class_vectors.astype(np.float32)
-    num_classes = data.classes.num_rows
-    num_seen = int(pc.sum(data.classes["seen"]).as_py() or 0)
+    groups = data.class_groups()
+    num_classes = groups.num_classes
     labels = data.images["label"].to_numpy()
     splits = np.array(data.images["split"].to_pylist())
     counts = np.bincount(labels[splits == vocabulary.SPLIT_TRAIN], minlength=num_classes)
-    metrics: dict[str, float] = {}
-    for split in (vocabulary.SPLIT_SELECT, vocabulary.SPLIT_REPORT):
+
+    def accuracy(split: str, among: range) -> dict[str, float]:
         images, truth = made.open(f"images/{split}/{EMBEDDING}").array, labels[splits == split]
-        unseen = split == vocabulary.SPLIT_REPORT and num_seen < num_classes
-        first, last = (num_seen, num_classes) if unseen else (0, num_seen)
-        hits = np.zeros(num_classes, np.int64)
-        for start in range(0, len(truth), CHUNK):
-            chunk = slice(start, start + CHUNK)
-            predicted = first + (images[chunk].astype(np.float32) @ class_vectors[first:last].T).argmax(1)
+        texts, hits = class_vectors[among.start : among.stop].T, np.zeros(num_classes, np.int64)
+        rows = np.flatnonzero((truth >= among.start) & (truth < among.stop))
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            predicted = among.start + (images[chunk].astype(np.float32) @ texts).argmax(1)
             hits += np.bincount(truth[chunk][predicted == truth[chunk]], minlength=num_classes)
-        total = np.bincount(truth, minlength=num_classes)
-        metrics |= {f"{split}/{name}": value for name, value in shot_accuracy(hits, total, counts).items()}
+        return shot_accuracy(hits, np.bincount(truth[rows], minlength=num_classes), counts)
+
+    metrics = {
+        f"{split}/{name}": value
+        for split in (vocabulary.SPLIT_SELECT, vocabulary.SPLIT_REPORT)
+        for name, value in accuracy(split, groups.told_apart(split)).items()
+    }
+    if groups.validation:
+        unseen = accuracy(vocabulary.SPLIT_SELECT, groups.validation)
+        metrics |= {
+            vocabulary.UNSEEN_SELECTED_ALL: unseen["all"],
+            vocabulary.UNSEEN_SELECTED_MEAN: unseen["mean_per_class"],
+        }
     return metrics

@@ -109,8 +109,7 @@ def evaluate_student(
             shards=parents["shard"].folder,
             embeddings=Embeddings(parents["embed"].folder, context.hot_copies),
             image_size=student.settings["image_size"],
-            num_classes=index.num_classes(parents["index"]),
-            num_seen=index.num_seen_classes(parents["index"]),
+            groups=index.class_groups(parents["index"].folder),
             text_sources=tuple(student.settings["text_sources"]),
             settings=settings,
             learnt_class_text=load_class_text(path),
@@ -146,30 +145,30 @@ def accuracies_of(subject: "Subject") -> tuple[dict[str, float], dict[str, list[
     """(accuracies, counts by class, predictions) of one student; no accuracies of one that cannot classify."""
     from torch import from_numpy
 
-    from orchestrator.evaluation.predict import can_classify, count_correct, predict_labels
+    from orchestrator.evaluation.predict import can_classify, count_correct_within, predict_labels
 
-    trained = np.bincount(subject.data(vocabulary.SPLIT_TRAIN).labels, minlength=subject.num_classes)
+    groups, num_classes = subject.groups, subject.groups.num_classes
+    trained = np.bincount(subject.data(vocabulary.SPLIT_TRAIN).labels, minlength=num_classes)
     text = None if subject.class_text is None else from_numpy(subject.class_text.copy())
-    nothing = [0] * subject.num_classes
+    nothing = [0] * num_classes
     counts = {"correct": nothing, "total": nothing, "train_count": trained.tolist()}
     if not can_classify(subject.student, text):
         return {}, counts, None
     data = subject.data(vocabulary.SPLIT_REPORT)
     told = predict_labels(
-        subject.student, subject.supply(vocabulary.SPLIT_REPORT), data.labels, subject.num_classes,
+        subject.student, subject.supply(vocabulary.SPLIT_REPORT), data.labels, num_classes,
         class_text=text, label_range=subject.label_set(vocabulary.SPLIT_REPORT),
     )  # fmt: skip
     columns = [pa.array(data.image_ids, pa.string()), data.labels, *vars(told).values()]
     table = pa.table(dict(zip(PREDICTION_SCHEMA.names, columns, strict=True)), schema=PREDICTION_SCHEMA)
-    total = np.bincount(data.labels, minlength=subject.num_classes)
-    correct = np.bincount(data.labels[told.predicted == data.labels], minlength=subject.num_classes)
+    total = np.bincount(data.labels, minlength=num_classes)
+    correct = np.bincount(data.labels[told.predicted == data.labels], minlength=num_classes)
     metrics = shot_accuracy(correct, total, trained)
-    if subject.num_seen < subject.num_classes:
+    if groups.unseen:
         split = vocabulary.SPLIT_SELECT
-        counted = count_correct(
-            subject.student, subject.supply(split), subject.data(split).labels, subject.num_classes,
-            class_text=text, label_range=subject.label_set(split),
-        )  # fmt: skip
+        counted = count_correct_within(
+            groups.seen, subject.student, subject.supply(split), subject.data(split).labels, num_classes, text
+        )
         of_seen = shot_accuracy(*counted, trained)
         kept = ("all", "mean_per_class")
         metrics = {name: metrics[name] for name in kept}

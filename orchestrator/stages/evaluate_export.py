@@ -20,6 +20,7 @@ from orchestrator.exporting.network import ExportedStudent
 from orchestrator.reporting.comparison import as_json
 from orchestrator.stages.evaluate import EVALUATION, accuracies_of
 from orchestrator.stages.feedback import Feedback
+from orchestrator.stages.index import class_groups
 from orchestrator.stages.measures import Subject
 
 
@@ -76,7 +77,7 @@ def evaluate_export(export: Path) -> Evaluated:
         raise ArtifactError(f"{export} cannot be evaluated on {home}: {'; '.join(problems)}")
     subject = Subject(
         student=student, shards=home / "shards", embeddings=Embeddings(home / "embeddings"),
-        image_size=config.preprocessing.image_size, num_classes=len(config.classes), num_seen=config.num_seen,
+        image_size=config.preprocessing.image_size, groups=class_groups(home / "index"),
         text_sources=(), settings=EvaluationSettings(), learnt_class_text=student.class_text,
     )  # fmt: skip
     metrics, _, _ = accuracies_of(subject)

@@ -27,7 +27,7 @@ def make(context: Context, plans: Mapping[str, Plan]) -> Plan:
     planned = Plan("evaluate", context.folder / FOLDER, {"split": vocabulary.SPLIT_REPORT}, parents, is_view=True)
 
     def build(folder: Path) -> tuple[Counts, Mapping[str, float]]:
-        num_classes = index.num_classes(plans["index"])
+        num_classes = index.class_groups(plans["index"].folder).num_classes
         images = read_table(plans["index"].folder / "images.parquet", columns=["split", "label"])
         splits, labels = np.array(images["split"].to_pylist(), dtype=object), images["label"].to_numpy()
         truth = labels[splits == vocabulary.SPLIT_REPORT]

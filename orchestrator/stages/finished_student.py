@@ -20,6 +20,7 @@ from orchestrator.artifacts.embeddings import Embeddings
 from orchestrator.artifacts.manifest import Manifest, read_manifest
 from orchestrator.artifacts.storage import read_table
 from orchestrator.config.experiment import Experiment
+from orchestrator.datasets.class_groups import ClassGroups
 from orchestrator.errors import ArtifactError
 from orchestrator.students import StudentSettings
 from orchestrator.students.networks.student import IMAGE, Student
@@ -103,7 +104,7 @@ class Source:
             count = int(self.header["context"]["num_classes"])
             return tuple(f"class {label}" for label in range(count)), count
         table = read_table(self.home / "index" / "classes.parquet")
-        return tuple(table["name"].to_pylist()), sum(table["seen"].to_pylist())
+        return tuple(table["name"].to_pylist()), ClassGroups.of_table(table).num_seen
 
     def inputs(self, split: str, limit: int) -> tuple[Tensor, "np.ndarray[Any, np.dtype[np.int64]]"] | None:
         """(what the student reads of a split's images, spread over it; labels); None without the run's data."""

@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 from orchestrator.artifacts.manifest import Status
 from orchestrator.artifacts.storage import read_json, read_table, write_json, write_table
 from orchestrator.artifacts.table_digest import digest_table
+from orchestrator.datasets.class_groups import ClassGroups
 from orchestrator.datasets.index import DatasetIndex
 from orchestrator.errors import DataError
 from orchestrator.stages.context import Context, Counts, Plan
-from orchestrator.vocabulary import SPLITS
+from orchestrator.vocabulary import SPLIT_SELECT, SPLITS, UNSEEN_SELECTED_ALL
 
 MOST_NAMED = 3  # bad images in a line
 TABLES = ("images", "classes", "quarantine")  # of a DatasetIndex
@@ -88,14 +89,17 @@ def _rehash(context: Context, planned: Plan) -> Plan:
     return plan(context)
 
 
-def num_classes(planned: Plan) -> int:
-    """Classes of a finished index, those without an image included."""
-    return read_table(planned.folder / "classes.parquet", columns=["label"]).num_rows
+def class_groups(folder: Path) -> ClassGroups:
+    """The classes of a finished index, those without an image included: seen, for validation, the report's."""
+    return ClassGroups.of_table(read_table(folder / "classes.parquet"))
 
 
-def num_seen_classes(planned: Plan) -> int:
-    """Classes of a finished index that are seen in training: the labels before those of an OOD split's unseen ones."""
-    return int(pc.sum(read_table(planned.folder / "classes.parquet", columns=["seen"])["seen"]).as_py() or 0)
+def num_judged(folder: Path) -> dict[str, int]:
+    """How many images of a finished index a trial's accuracies are over, by the accuracy's name."""
+    groups, images = class_groups(folder), read_table(folder / "images.parquet", columns=["split", "label"])
+    labels = images.filter(pc.equal(images["split"], SPLIT_SELECT))["label"].to_pylist()
+    among = {"select/all": groups.seen, UNSEEN_SELECTED_ALL: groups.validation}
+    return {name: sum(label in group for label in labels) for name, group in among.items()}
 
 
 def load(context: Context) -> DatasetIndex:

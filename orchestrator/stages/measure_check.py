@@ -49,4 +49,4 @@ def _sizes(context: Context, plans: Mapping[str, Plan]) -> Sizes:
         int(encoders.get(name, {}).get("dims", {}).get(EMBEDDING, [0])[0]) for name in ("image_teacher", "text_encoder")
     )
     num_images = {split: int(found.get(split, 0)) for split in SPLITS}
-    return Sizes(index.num_classes(plans["index"]), num_images, teacher_dim, text_dim)
+    return Sizes(index.class_groups(plans["index"].folder).num_classes, num_images, teacher_dim, text_dim)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from orchestrator import vocabulary as v
 from orchestrator.artifacts.embeddings import Embeddings
+from orchestrator.datasets.class_groups import ClassGroups
 from orchestrator.errors import ConfigError
 from orchestrator.evaluation import calibration as calibrated
 from orchestrator.evaluation import coherence as coherent
@@ -43,7 +44,7 @@ class Subject:
     """A finished student with everything that is known of its images.
 
     Attributes:
-        num_seen: classes seen in training; labels from here on are unseen ones'.
+        groups: which classes are seen in training, and which are the report's unseen ones.
         text_sources: of the experiment, in order; the first one's texts are an image's captions.
         learnt_class_text: [C, D] of all classes, where they were learnt with the student.
         start: the file of the student that this one's training began with; None: fresh or foreign weights.
@@ -54,8 +55,7 @@ class Subject:
     shards: Path
     embeddings: Embeddings
     image_size: int
-    num_classes: int
-    num_seen: int
+    groups: ClassGroups
     text_sources: tuple[str, ...]
     settings: EvaluationSettings
     learnt_class_text: Tensor | None = None
@@ -95,8 +95,8 @@ class Subject:
 
     def label_set(self, split: str) -> tuple[int, int]:
         """The classes [first, last) among which a split's images are told apart."""
-        unseen = self.num_seen < self.num_classes
-        return (self.num_seen, self.num_classes) if unseen and split == v.SPLIT_REPORT else (0, self.num_seen)
+        among = self.groups.told_apart(split)
+        return among.start, among.stop
 
     def needs(self, thing: Any, measure: Measure, what: str) -> Any:
         """`thing`, or an error when there is none; an experiment that lacks it was refused before (`measure_check`)."""
@@ -140,8 +140,8 @@ def spectrum(subject: Subject) -> dict[str, float]:
     """Of the class texts: `class_text/...` of all, and of unseen classes alone where there are such."""
     text = subject.needs(subject.class_text, "text_spectrum", "class text in the image teacher's space")
     found = {f"class_text/{name}": value for name, value in text_spectrum(text).values().items()}
-    if subject.num_seen < subject.num_classes:
-        unseen = text_spectrum(text[subject.num_seen :]).values()
+    if unseen_classes := subject.groups.unseen:
+        unseen = text_spectrum(text[unseen_classes.start : unseen_classes.stop]).values()
         found |= {f"class_text/unseen_{name}": value for name, value in unseen.items()}
     return found
 
@@ -199,12 +199,12 @@ def few_shot_retrieval(subject: Subject) -> dict[str, float]:
         subject.teacher(v.SPLIT_TRAIN), "few_shot_retrieval", "teacher's row of training images as they are"
     )
     labels, truth = subject.data(v.SPLIT_TRAIN).labels, subject.data(v.SPLIT_REPORT).labels
-    support = np.flatnonzero(labels >= subject.num_seen)
+    unseen = subject.groups.unseen
+    support = np.flatnonzero((labels >= unseen.start) & (labels < unseen.stop))
     subject.needs(len(support) or None, "few_shot_retrieval", "support image of an unseen class")
     stored = teacher[support][:, None]
     if subject.support_copies is not None:
         stored = np.concatenate([stored, subject.support_copies], axis=1)
-    unseen = range(subject.num_seen, subject.num_classes)
     students = {"": subject}
     if subject.start is not None:
         students["start_"] = replace(subject, student=load_student(subject.start), start=None)

@@ -27,13 +27,13 @@ def post_hoc(subject: "Subject") -> dict[str, float]:
     `report/shifted_all` and so on: logits for that prior (methods 2.1, 16.9). Empty groups are left out.
     """
     settings = subject.settings
-    trained = np.bincount(subject.data(v.SPLIT_TRAIN).labels, minlength=subject.num_classes)
+    trained = np.bincount(subject.data(v.SPLIT_TRAIN).labels, minlength=subject.groups.num_classes)
     prior = prior_of(torch.from_numpy(trained)).clamp_min(PRIOR_FLOOR)
 
     def accuracies(logits: Tensor, split: str) -> dict[str, float]:
         labels = subject.data(split).labels
         right = labels[logits.argmax(1).numpy() == labels]
-        correct, total = (np.bincount(rows, minlength=subject.num_classes) for rows in (right, labels))
+        correct, total = (np.bincount(rows, minlength=subject.groups.num_classes) for rows in (right, labels))
         return shot_accuracy(correct, total, trained)
 
     logits = torch.from_numpy(subject.made(v.SPLIT_REPORT, v.STUDENT_LOGITS))

@@ -222,7 +222,7 @@ def prepare(context: Context, one: GroupCells) -> dict[str, Plan]:
     if one.group.random_teacher is not None:
         from orchestrator.teachers.random_start import make_random_start
 
-        num_classes = index.num_classes(line.run(context, "index")["index"])
+        num_classes = index.class_groups(line.run(context, "index")["index"].folder).num_classes
         folder = Path(getattr(context.experiment.image_teacher, "model", ""))
         make_random_start(one.group.random_teacher, folder, num_classes, context.experiment.image_size)
     return line.run(context, "shard")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.artifacts.store_arrays import read_rows
@@ -35,7 +36,7 @@ def encoded_copies(context: Context, num_copies: int) -> EncodedViews:
         data_seed=experiment.training.data_seed,
     )
     is_train = pc.equal(data.images["split"], SPLIT_TRAIN)
-    is_unseen = pc.greater_equal(data.images["label"], data.num_seen_classes())
+    is_unseen = pc.is_in(data.images["label"], pa.array(data.class_groups().unseen, pa.int32()))
     return encoded_views(context, teacher, recipe, data.images.filter(pc.and_(is_train, is_unseen)))
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts.manifest import Status, read_manifest
+from orchestrator.artifacts.manifest import Status
 from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.config.load import arm_experiment
 from orchestrator.config.run_tags import run_tags
@@ -21,13 +21,12 @@ from orchestrator.search.space import load_space
 from orchestrator.search.sweep_folder import SweepFolder
 from orchestrator.search.trial import TrialResult
 from orchestrator.search.warm_start import read_warm_start
-from orchestrator.stages import sweep_answers, sweep_variants, train
+from orchestrator.stages import index, sweep_answers, sweep_variants, train
 from orchestrator.stages.context import Context, Counts, Plan
 from orchestrator.stages.sweep_note import sweep_note
 from orchestrator.stages.tracked_runs import dataset_of, status_of
 from orchestrator.tracking import NOTE_TAG
 from orchestrator.training.run import TrainingJob, train_settings
-from orchestrator.vocabulary import SPLIT_SELECT
 
 TRIALS = "trials.json"
 
@@ -173,10 +172,9 @@ def read_trials(folder: Path) -> tuple[list[TrialResult], int]:
 def _write_answers(context: Context, parents: Mapping[str, Plan], folder: Path) -> None:
     reference = context.experiment.sweep
     assert reference is not None
-    index = read_manifest(parents["index"].folder)
-    num_select = 0 if index is None else index.counts.get(SPLIT_SELECT, 0)
     results, _ = read_trials(folder)
-    sweep_answers.write(context, load_space(Path(reference.space)), reference.arm, results, folder, num_select)
+    judged = index.num_judged(parents["index"].folder)
+    sweep_answers.write(context, load_space(Path(reference.space)), reference.arm, results, folder, judged)
 
 
 def _search(context: Context, job: SweepJob, ended: Callable[[TrialResult], None]) -> list[TrialResult]:

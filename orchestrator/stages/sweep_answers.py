@@ -27,14 +27,15 @@ LONGEST_NAME = 64  # of an experiment
 
 
 def write(
-    context: Context, space: SearchSpace, arm: str, results: Sequence[TrialResult], folder: Path, num_select: int
-) -> Answers:
+    context: Context, space: SearchSpace, arm: str, results: Sequence[TrialResult], folder: Path,
+    num_images: Mapping[str, int],
+) -> Answers:  # fmt: skip
     """Find the answers and write them; the page and the sheets are given to tracking too.
 
     Args:
-        num_select: images of the selection split.
+        num_images: how many images an objective is an accuracy over, by name, where it is one.
     """
-    found = answers(results, space, {"select/all": num_select})
+    found = answers(results, space, num_images)
     write_json(folder / ANSWERS, asdict(found))
     _write_sheet(context, space, arm, found.values, folder / BEST_SHEET, "best", _reason(found, results))
     if len(space.objectives) > 1:

@@ -61,7 +61,7 @@ def make_job(
     context: Context, experiment: Experiment, parents: Mapping[str, Plan], folder: Path, run_key: str
 ) -> TrainingJob:
     """The training job of an experiment (an arm, a trial, a cell) with results in `folder`."""
-    tracker = context.tracker
+    tracker, groups = context.tracker, index.class_groups(parents["index"].folder)
     return TrainingJob(
         run_key=run_key,
         folder=str(folder),
@@ -69,8 +69,9 @@ def make_job(
         embeddings=str(parents["embed"].folder),
         hot_copies=None if context.hot_copies is None else str(context.hot_copies),
         parents=parents_of(parents, experiment),
-        num_classes=index.num_classes(parents["index"]),
-        num_seen_classes=index.num_seen_classes(parents["index"]),
+        num_classes=groups.num_classes,
+        num_seen_classes=groups.num_seen,
+        num_validation_classes=groups.num_validation,
         image_size=experiment.image_size,
         text_sources=experiment.text_sources,
         student=experiment.student,

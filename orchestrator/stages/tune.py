@@ -127,7 +127,7 @@ def _prepare(
     portable = portable_encoder(teacher)
     write_json(folder / ENCODER, portable.model_dump(mode="json"))
     encoder = _embedding_only(portable)
-    scale, num_classes = 1.0, index.num_seen_classes(parents["index"])
+    scale, num_classes = 1.0, index.class_groups(parents["index"].folder).num_seen
     if tuning.head == "class_texts":
         assert isinstance(encoder, BothTowers)
         scale = encoder.logit_scale

@@ -21,7 +21,9 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from orchestrator.training.watch_settings import AlarmSettings
+from orchestrator.vocabulary import UNSEEN_SELECTED_MEAN
 
+OF_SEEN = "select/mean_per_class"  # stands in for an accuracy on unseen classes where none is told
 History = Sequence[Mapping[str, float]]
 
 
@@ -56,6 +58,8 @@ def alarms(history: History, settings: AlarmSettings | None = None, *, newest: b
     names = sorted({name for metrics in history for name in metrics})
     training = _matching(names, rules.training) or [rules.training_loss]
     held_out, ood = _matching(names, rules.held_out), _matching(names, rules.ood)
+    if UNSEEN_SELECTED_MEAN in names:
+        ood = [UNSEEN_SELECTED_MEAN if name == OF_SEEN else name for name in ood]
     coherence = _matching(names, rules.coherence)
     found = [alarm for name in _matching(names, rules.kept) for alarm in _kept_alarms(history, name, rules)]
     for first in training:

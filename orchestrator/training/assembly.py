@@ -106,10 +106,11 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     )  # fmt: skip
     _start_from_class_texts(model, teacher, job.num_classes)
     model = prepare(model, job.training, device)
-    num_seen = job.num_seen_classes or job.num_classes
-    class_text: Any = teacher.constants(num_seen).get(vocabulary.CLASS_TEXT)
+    groups = job.class_groups
+    num_judged = groups.validation.stop  # not the report's unseen classes, whose texts training never reads
+    class_text: Any = teacher.constants(num_judged).get(vocabulary.CLASS_TEXT)
     if (learnt := learnt_class_text(model)) is not None:
-        class_text = lambda: learnt()[:num_seen]  # noqa: E731
+        class_text = lambda: learnt()[:num_judged]  # noqa: E731
     reads = _reads(model)
     trainer = Trainer(
         model, job.training, images, read_of(job, teacher, reads), device=device,
@@ -123,9 +124,10 @@ def assemble(job: "TrainingJob", *, parallel: bool) -> Assembled:
     supply = supply_of(model.student, select, embeddings, vocabulary.SPLIT_SELECT, job.image_size, job.text_sources)
     seen = embeddings.get(f"images/{vocabulary.SPLIT_SELECT}/{EMBEDDING}")
     of_select = seen.array if seen is not None and reads & IMAGE_TEACHER_INPUTS else None
-    watched = watched_coherence(trainer.student, supply, of_select, job.watch.coherence_images)
+    of_seen = np.flatnonzero(select.labels < groups.num_seen)
+    watched = watched_coherence(trainer.student, supply, of_seen, of_select, job.watch.coherence_images)
     costs = Costs(trainer.student, job.image_size, job.costs)
-    judge = Judge(trainer.student, supply, select.labels, counts, class_text, watched, costs)
+    judge = Judge(trainer.student, supply, select.labels, counts, groups, class_text, watched, costs)
     moments.reached("student")
     return Assembled(job, trainer, judge, dims, learnt, teacher, reads, supplied, moments)
 

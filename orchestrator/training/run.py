@@ -12,6 +12,7 @@ from orchestrator import distributed, errors
 from orchestrator.artifacts.fingerprint import fingerprint
 from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.storage import read_json, write_json
+from orchestrator.datasets.class_groups import ClassGroups
 from orchestrator.errors import OrchestratorError
 from orchestrator.frozen import Frozen
 from orchestrator.losses import LossSettings
@@ -55,7 +56,7 @@ class TrainingJob(Frozen):
         folder: where checkpoints and the student go (shared storage when there are many nodes).
         shards, embeddings: the artifacts' folders; `parents` are their fingerprints.
         hot_copies: the node's folder for memory-mapped copies of teacher rows; None = beside the artifact.
-        num_classes, num_seen_classes: of the data set; unseen classes come after the seen ones (None: all are seen).
+        num_classes, num_seen_classes, num_validation_classes: of the data set (see `ClassGroups`; None: all are seen).
         image_size: side of the student's views, pixels.
         text_sources: names of the text sources the text loss reads, in order (Q of them).
         live_texts: what is learnt of texts.
@@ -73,6 +74,7 @@ class TrainingJob(Frozen):
     parents: dict[str, str]
     num_classes: int
     num_seen_classes: int | None = None
+    num_validation_classes: int = 0
     image_size: int
     text_sources: tuple[str, ...]
     student: StudentSettings
@@ -86,6 +88,11 @@ class TrainingJob(Frozen):
     checkpointing: CheckpointSettings = CheckpointSettings()
     live_teacher: LiveTeaching | None = None
     costs: tuple[str, ...] = ()
+
+    @property
+    def class_groups(self) -> ClassGroups:
+        """Which classes are seen, which are for validation, which are the report's."""
+        return ClassGroups(self.num_seen_classes or self.num_classes, self.num_validation_classes, self.num_classes)
 
     def settings(self) -> dict[str, Any]:
         """What determines the student, as plain JSON."""

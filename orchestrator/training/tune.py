@@ -147,16 +147,16 @@ class _Tuner:
 
     @torch.no_grad()  # not inference_mode: what a network caches in it could not be trained with afterwards
     def select(self) -> dict[str, float]:
-        """Accuracies on the selection split, of images as they are, by raw logits."""
+        """Accuracies on the selection split's images of seen classes, as they are, by raw logits."""
         self._train(False)
         split, classes = vocabulary.SPLIT_SELECT, self.job.num_classes
         labels, size = self.data.labels[split], self.job.tuning.batch_size
-        correct = np.zeros(classes, np.int64)
-        parts = (np.arange(start, min(start + size, len(labels))) for start in range(0, len(labels), size))
+        known, correct = np.flatnonzero(labels < classes), np.zeros(classes, np.int64)
+        parts = (known[start : start + size] for start in range(0, len(known), size))
         for rows, inputs in in_turn((rows, self.data.reader(split, rows, None)) for rows in parts):
             predicted = self.head(self.data.embed(inputs.to(self.device))).argmax(1).cpu().numpy()
             correct += np.bincount(labels[rows][predicted == labels[rows]], minlength=classes)
-        found = shot_accuracy(correct, np.bincount(labels, minlength=classes), self.counts)
+        found = shot_accuracy(correct, np.bincount(labels[known], minlength=classes), self.counts)
         return {f"select/{name}": value for name, value in found.items()}
 
     def weights(self) -> dict[str, Tensor]:

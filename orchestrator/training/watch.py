@@ -52,16 +52,17 @@ class Coherence:
 
 
 def watched_coherence(
-    student: Student, supply: Supply, teacher: npt.NDArray[np.generic] | None, most: int
+    student: Student, supply: Supply, rows: npt.NDArray[np.int64], teacher: npt.NDArray[np.generic] | None, most: int
 ) -> Coherence | None:
     """The coherence on at most `most` evenly spaced images of a split; None where there is nothing to compare.
 
     Args:
+        rows: of the split, those that may be looked at.
         teacher: [N, D] rows of the split's images as they are, which may be memory-mapped; None: it has not seen them.
     """
-    if teacher is None or min(len(teacher), most) < 2:
+    if teacher is None or min(len(rows), most) < 2:
         return None
-    rows = np.linspace(0, len(teacher) - 1, min(len(teacher), most)).round().astype(np.int64)
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(np.int64)]
     return Coherence(student, supply, rows, np.asarray(teacher[rows], np.float32))
 
 

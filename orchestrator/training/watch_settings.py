@@ -18,8 +18,8 @@ class AlarmSettings(Frozen):
         training: training accuracy. Without such a metric a falling `training_loss` stands in, its change as a
             fraction of its value at the window's start.
         held_out: accuracies that must not fall while training improves.
-        ood: accuracies on unseen classes, which should rise when coherence does. While a student is trained there are
-            none (unseen classes are the report's), and the selection split stands in.
+        ood: accuracies on unseen classes, which should rise when coherence does. While a student is trained there is
+            that on validation classes; without any, `select/mean_per_class`, which that replaces, stands in.
         coherence: M_rel and M_neigh.
         kept: fractions of images that a filter keeps.
         window: epochs with values that a trend is read from; a shorter history raises no trend alarm.

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ from tests.cluster.raylets import make_checkout
 
 CHECKOUT, SHARED = f"/home/{USER}/vlm-distill", "/mnt/shared"
 SHEET = "clusters/on_premise.yaml"
+IDLE_MINUTES = 0.5  # after which a scaled cluster gives a worker back
 TRIES = 4  # of `ray up`: a node gets 30 seconds from Ray to come up, which a busy machine may not manage
 ENVIRONMENT = f"export PATH=/home/{USER}/vlm-distill-env/bin:$PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0"
 
 
-def cluster_file(head: Host, workers: list[Host]) -> str:
-    """Our on-premise file with the addresses and numbers of these machines."""
+def cluster_file(head: Host, workers: list[Host], *, scaled: bool) -> str:
+    """Our on-premise file with the addresses and numbers of these machines; `scaled`: one worker, more with work."""
     tree: dict[str, Any] = yaml.safe_load((line.PROJECT / SHEET).read_text())
     tree["provider"] |= {"head_ip": head.address, "worker_ips": [worker.address for worker in workers]}
     numbers = f"--num-cpus={NUM_CPUS_PER_NODE} --num-gpus=0 --object-store-memory=150000000"
@@ -41,13 +42,15 @@ def cluster_file(head: Host, workers: list[Host]) -> str:
     setup = tree["setup_commands"]
     tree["setup_commands"] = [command for command in setup if " pip install " not in command]
     assert len(tree["setup_commands"]) == len(setup) - 1
+    if scaled:
+        tree |= {"min_workers": 1, "idle_timeout_minutes": IDLE_MINUTES}
     return yaml.safe_dump(tree, sort_keys=False)
 
 
 class Machines:
     """A head, two workers and a desk, from which people work."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, scaled: bool = False) -> None:
         shared = folder / "shared"
         shared.mkdir(parents=True, exist_ok=True)
         key = folder / "desk" / "home" / ".ssh" / "id_ed25519"
@@ -63,12 +66,13 @@ class Machines:
             link.symlink_to(line.PROJECT / ".venv")
         make_checkout(self.desk.home / "vlm-distill")
         (self.desk.home / "vlm-distill" / SHEET).parent.mkdir(exist_ok=True)
-        (self.desk.home / "vlm-distill" / SHEET).write_text(cluster_file(self.head, self.workers))
+        (self.desk.home / "vlm-distill" / SHEET).write_text(cluster_file(self.head, self.workers, scaled=scaled))
         token = self.desk.home / ".ray" / "auth_token"
         token.parent.mkdir(exist_ok=True)
         if not token.exists():
             token.touch(mode=0o600)
             token.write_text(secrets.token_hex(32))
+        self.num_at_first = 2 if scaled else 1 + len(self.workers)
         self._tunnel: subprocess.Popen[bytes] | None = None
 
     @property
@@ -90,7 +94,7 @@ class Machines:
             raise SystemExit(f"at the desk, {command} ended with {code}; see {self.folder}/desk.log")
 
     def up(self) -> float:
-        """`ray up`, the tunnel to the dashboard, and patience until all nodes are there; returns the seconds."""
+        """`ray up`, the tunnel to the dashboard, and patience until the first nodes are there; returns the seconds."""
         begun = time.monotonic()
         for _ in range(TRIES):
             if self.at_desk(f"ray up -y --no-config-cache {SHEET}").wait() == 0:
@@ -99,7 +103,7 @@ class Machines:
             raise SystemExit(f"ray up failed {TRIES} times; see {self.folder}/desk.log")
         self.close_tunnel()
         self._tunnel = self.at_desk(f"ray dashboard {SHEET}")
-        self.until(lambda: self.nodes() == 1 + len(self.workers), "all nodes are there")
+        self.until(lambda: self.nodes() == self.num_at_first, f"{self.num_at_first} nodes are there")
         return time.monotonic() - begun
 
     def close_tunnel(self) -> None:
@@ -126,9 +130,9 @@ class Machines:
                 raise SystemExit(f"it never came to be that {what}; see {self.folder}")
             time.sleep(5)
 
-    def submit(self, job: str, root: str) -> subprocess.Popen[bytes]:
+    def submit(self, job: str, root: str, settings: Mapping[str, Any] | None = None) -> subprocess.Popen[bytes]:
         """`orchestrator submit` at the desk, followed to the job's end."""
-        given = line.arguments(f"{SHARED}/{root}", "jobs/executions/on_premise.yaml")
+        given = line.arguments(f"{SHARED}/{root}", "jobs/executions/on_premise.yaml", settings)
         return self.at_desk(shlex.join(["orchestrator", "submit", "--wait-s", "120", job, *given]))
 
     def last_line(self) -> dict[str, Any]:
@@ -149,9 +153,9 @@ def close_terminal(command: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def machines(folder: Path) -> Iterator[Machines]:
+def machines(folder: Path, *, scaled: bool = False) -> Iterator[Machines]:
     """The machines with power, taken away with the block."""
-    made = Machines(folder)
+    made = Machines(folder, scaled=scaled)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with Network():
         try:

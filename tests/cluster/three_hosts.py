@@ -8,14 +8,18 @@ loses link and power in the middle of a training, is switched on again, and `ray
 are repeated. Every result must be that of an undisturbed run, to the last bit. At the end a job is left at work, and
 `ray down` has to leave no process of it or of Ray, and no port open, on any of them.
 
-    python -m tests.cluster.three_hosts [--folder runs/cluster-test/three-hosts] [--part down]     (as root)
+Before all that, a cluster of the same file with `min_workers: 1` has to get its second worker when a job waits for it,
+and to give it back when it is idle. (With none, Ray's provider of local machines never learns how large a worker is.)
 
-Phases that are done are kept in the folder, so that an interrupted suite goes on; `--part down` only brings the
-machines up and takes the cluster down. The last line is the figure.
+    python -m tests.cluster.three_hosts [--folder runs/cluster-test/three-hosts] [--part scale|down]     (as root)
+
+Phases that are done are kept in the folder, so that an interrupted suite goes on; `--part` does only the scaling, or
+only brings the machines up and takes the cluster down. The last line is the figure.
 """
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -27,7 +31,7 @@ import psutil
 from orchestrator.artifacts.manifest import MANIFEST_NAME
 from tests.cluster import line
 from tests.cluster.hosts import Host, missing_tools
-from tests.cluster.line import CAPTION, NAME, PHASES, TRAIN, Record
+from tests.cluster.line import CAPTION, NAME, NUM_CPUS_PER_NODE, PHASES, TRAIN, Record
 from tests.cluster.machines import SHEET, Machines, close_terminal, machines
 
 WITHOUT_LINK_S, EXIT_LOST = 5.0, 81
@@ -91,6 +95,30 @@ def lose_head(made: Machines, record: Record) -> None:
     )
 
 
+def scale(made: Machines) -> str:
+    """The second worker comes when a job waits for it, and goes when it is idle; returns when."""
+    bring_up(made)
+    begun, root = time.monotonic(), line.fresh(made.shared / "scaled")
+    grows_to = [{"num_nodes": len(made.workers), "num_cpus": NUM_CPUS_PER_NODE}]
+    # two actors that need all of a node each: one worker has no place for the second
+    whole = {"cluster.grows_to": json.dumps(grows_to), "captioning.num_cpus_per_actor": NUM_CPUS_PER_NODE}
+    command = made.submit(CAPTION.command, root.name, whole)
+    made.until(lambda: made.nodes() == 1 + len(made.workers), "the second worker came")
+    came = time.monotonic()
+    if code := command.wait():
+        raise SystemExit(f"the job that waited for a worker ended with {code}; see {made.folder}/desk.log")
+    ended = time.monotonic()
+    made.until(lambda: made.nodes() == made.num_at_first, "the idle worker is given back")
+    gone = time.monotonic()
+    # Of Ray, `ray start --block` and the log monitor stay until the next start; neither listens.
+    made.until(lambda: not all(rest(worker)["ports"] for worker in made.workers), "nothing of Ray listens on it")
+    return (
+        f"scale: one worker; a captioning job waited for a second one, which was there {came - begun:.0f} s after the "
+        f"job's submission; the job ended well after {ended - begun:.0f} s; idle, the worker was given back after "
+        f"{gone - ended:.0f} s"
+    )
+
+
 def rest(host: Host) -> dict[str, list[str]]:
     """What runs on a machine, and on which ports it listens, besides sshd."""
     running = []
@@ -135,7 +163,7 @@ def main() -> int:
     """Up, undisturbed, each phase with a loss, the head's loss, down; then compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--folder", type=Path, default=Path("runs/cluster-test/three-hosts"))
-    parser.add_argument("--part", choices=("all", "down"), default="all")
+    parser.add_argument("--part", choices=("all", "scale", "down"), default="all")
     given = parser.parse_args()
     folder: Path = given.folder.resolve()
     if os.geteuid() != 0 or (missing := missing_tools()):
@@ -149,6 +177,12 @@ def main() -> int:
         return 0
     record = Record(folder / "record.json")
     record.tell_again()
+    if "scale" not in record:
+        with machines(folder, scaled=True) as made:
+            record.keep("scale", scale(made))
+            made.close_tunnel()
+    if given.part == "scale":
+        return 0
     if "down" not in record:
         with machines(folder) as made:
             disturb(made, record)
@@ -158,7 +192,7 @@ def main() -> int:
 def bring_up(made: Machines) -> None:
     """The cluster, on machines that have power."""
     seconds = made.up()
-    print(f"ray up: head and {len(made.workers)} workers are there after {seconds:.0f} s", flush=True)
+    print(f"ray up: {made.num_at_first} nodes are there after {seconds:.0f} s", flush=True)
 
 
 def disturb(made: Machines, record: Record) -> None:

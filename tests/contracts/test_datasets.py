@@ -43,7 +43,7 @@ def test_every_image_is_addressed_by_bytes_that_decode_and_is_the_same_each_time
     assert again.classes.equals(index.classes)
     assert len(set(index.images["content_hash"].to_pylist())) == index.images.num_rows
     assert all(index.classes["seen"].to_pylist())
-    assert index.num_seen_classes() == index.classes.num_rows
+    assert index.class_groups().num_seen == index.classes.num_rows
 
 
 @each_kind
@@ -87,7 +87,7 @@ def test_a_long_tail_thins_train_only_and_a_longer_one_keeps_a_subset(kind: str,
 def test_an_ood_split_shows_unseen_classes_in_the_report_only(kind: str, tmp_path: Path) -> None:
     whole = made(kind, tmp_path / "data").index(tmp_path / "work")
     index = made(kind, tmp_path / "data", ood_split={"seed": 3}).index(tmp_path / "work")
-    seen = index.num_seen_classes()
+    seen = index.class_groups().num_seen
     assert seen == (whole.classes.num_rows + 1) // 2
     assert set(rows(index)) == set(rows(whole))
     names, old_names = index.classes["name"].to_pylist(), whole.classes["name"].to_pylist()

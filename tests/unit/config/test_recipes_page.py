@@ -14,7 +14,7 @@ PAGE = (ROOT / "docs" / "recipes.md").read_text()
 COMMANDS = [
     shlex.split(text.replace("\\\n", " ")) for text in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
 ]  # fmt: skip
-OTHERS = {"demo", "evidence", "smoke", "tiny_imagenet_lt", "real_images"}  # of no paper's recipe
+OTHERS = {"demo", "evidence", "pareto_small", "smoke", "tiny_imagenet_lt", "real_images"}  # of no paper's recipe
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[3].removeprefix("name="))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from orchestrator.datasets.class_groups import ClassGroups
 from orchestrator.datasets.image_folder import ImageFolderSettings
 from orchestrator.datasets.ood_split import OodSplitSettings
 from orchestrator.datasets.shapes import ShapesSettings
@@ -114,6 +115,88 @@ def test_the_first_sorted_files_of_unseen_classes_become_support_images() -> Non
         OodSplitSettings(seed=2, shots=9).apply(entries, classes)
 
 
+def test_validation_classes_leave_training_with_all_their_images_and_nothing_else_moves() -> None:
+    names = ("ant", "bee", "cow", "dog", "eel", "fox")  # the first four are seen; of three images one is select
+    classes = [(label, name, f"a {name}") for label, name in enumerate(names)]
+    entries: list[Any] = [
+        (f"{name}/{i}", "report" if label > 3 else ("train", "train", "select")[i], label, "x", 0, 1, None)
+        for label, name in enumerate(names)
+        for i in range(3)
+    ]
+    moved, renamed, groups = OodSplitSettings(seed=2, select_classes=2).set_apart(entries, classes, 4)
+    assert groups == ClassGroups(2, 2, 6)
+    assert (groups.seen, groups.validation, groups.unseen) == (range(2), range(2, 4), range(4, 6))
+    assert renamed == [
+        (0, "cow", "a cow"), (1, "dog", "a dog"), (2, "ant", "a ant"), (3, "bee", "a bee"), (4, "eel", "a eel"),
+        (5, "fox", "a fox"),
+    ]  # fmt: skip
+    assert {row[0]: row[1:3] for row in moved} == {
+        "ant/0": ("select", 2), "ant/1": ("select", 2), "ant/2": ("select", 2),
+        "bee/0": ("select", 3), "bee/1": ("select", 3), "bee/2": ("select", 3),
+        "cow/0": ("train", 0), "cow/1": ("train", 0), "cow/2": ("select", 0),
+        "dog/0": ("train", 1), "dog/1": ("train", 1), "dog/2": ("select", 1),
+        "eel/0": ("report", 4), "eel/1": ("report", 4), "eel/2": ("report", 4),
+        "fox/0": ("report", 5), "fox/1": ("report", 5), "fox/2": ("report", 5),
+    }  # fmt: skip
+    assert [row[0] for row in moved] == [row[0] for row in entries]
+    others = OodSplitSettings(seed=0, select_classes=2).set_apart(entries, classes, 4)
+    assert [name for _, name, _ in others[1]] == ["bee", "dog", "ant", "cow", "eel", "fox"]
+
+
+def test_without_validation_classes_a_split_and_its_settings_are_what_they_were() -> None:
+    entries, classes = listing([9] * 6)
+    moved, renamed, seen, _ = OodSplitSettings(seed=2).apply(entries, classes)
+    assert OodSplitSettings(seed=2).set_apart(moved, renamed, seen) == (moved, renamed, ClassGroups(3, 0, 6))
+    known = {"seed": 2, "train_fraction": 0.7, "num_seen": None, "images_of": ["train", "select", "report"],
+             "lists": None, "shots": 0}  # fmt: skip
+    assert OodSplitSettings(seed=2, select_classes=0).model_dump(mode="json") == known
+    chosen = OodSplitSettings(seed=2, select_classes=2)
+    assert chosen.model_dump(mode="json") == {**known, "select_classes": 2}
+    assert OodSplitSettings.model_validate(chosen.model_dump(mode="json")) == chosen
+
+
+def test_an_index_says_which_classes_are_for_validation_and_thins_the_others(tmp_path: Path) -> None:
+    settings = {"num_classes": 6, "max_count": 7, "imbalance_ratio": 1, "num_select_per_class": 1,
+                "num_report_per_class": 2, "ood_split": {"seed": 2, "num_seen": 4}}  # fmt: skip
+    plain = ShapesSettings.model_validate(settings).index(tmp_path)
+    settings["ood_split"] = {"seed": 2, "num_seen": 4, "select_classes": 2}
+    tailed = ShapesSettings.model_validate({**settings, "long_tail": {"imbalance": 7}}).index(tmp_path)
+    assert plain.classes.column_names == ["label", "name", "description", "seen"]
+    assert tailed.classes["seen"].to_pylist() == [True, True, False, False, False, False]
+    assert tailed.classes["validation"].to_pylist() == [False, False, True, True, False, False]
+    assert tailed.class_groups() == ClassGroups(2, 2, 6)
+    assert (plain.class_counts("train"), plain.class_counts("select")) == ((7, 7, 7, 7, 0, 0), (3, 3, 3, 3, 0, 0))
+    assert tailed.class_counts("train") == (7, 1, 0, 0, 0, 0)
+    assert tailed.class_counts("select") == (3, 3, 10, 10, 0, 0)
+    assert plain.class_counts("report") == tailed.class_counts("report") == (0, 0, 0, 0, 10, 10)
+    names = tailed.classes["name"].to_pylist()
+    assert names[4:] == plain.classes["name"].to_pylist()[4:]
+
+
+def test_the_published_counts_are_those_of_the_split_before_validation_classes_leave_it(tmp_path: Path) -> None:
+    for shade in range(8):
+        picture(tmp_path / "images" / ("ant", "bee", "cow", "dog")[shade // 2] / f"{shade % 2}.jpg", shade)
+    told = [
+        ImageFolderSettings.model_validate(
+            {"root": str(tmp_path / "images"), "published": "cub_200_2011", "ood_split": {"num_seen": 3} | more}
+        ).index(tmp_path).notes
+        for more in ({}, {"select_classes": 2})
+    ]  # fmt: skip
+    assert told[0] == told[1] != ()
+
+
+def test_validation_classes_that_cannot_be_are_refused_all_problems_at_once() -> None:
+    with pytest.raises(ValidationError, match="images of one class cannot be told apart"):
+        OodSplitSettings(select_classes=1)
+    with pytest.raises(ValidationError) as error:
+        OodSplitSettings(num_seen=3, select_classes=3, shots=5, images_of=())
+    for told in ("images_of must name", "below num_seen, 3", "give either shots or select_classes"):
+        assert told in str(error.value)
+    entries, classes = listing([4] * 6)
+    with pytest.raises(DataError, match="3 of 3 seen classes for validation"):
+        OodSplitSettings(select_classes=3).set_apart(*OodSplitSettings().apply(entries, classes)[:3])
+
+
 def test_one_class_cannot_be_split() -> None:
     with pytest.raises(DataError, match="1 seen of 1 classes"):
         OodSplitSettings().apply(*listing([4]))
@@ -135,7 +218,7 @@ def test_the_authors_lists_decide_wherever_the_images_lie(tmp_path: Path) -> Non
     index = settings.index(tmp_path)
     assert index.classes["name"].to_pylist() == ["bee", "dog", "ant"]
     assert index.classes["seen"].to_pylist() == [True, True, False]
-    assert index.num_seen_classes() == 2
+    assert index.class_groups() == ClassGroups(2, 0, 3)
     assert {row["image_id"]: (row["split"], row["label"]) for row in index.images.to_pylist()} == {
         "bee/0.jpg": ("train", 0),
         "bee/1.jpg": ("train", 0),

@@ -87,6 +87,29 @@ def test_pbt_is_refused_where_one_trial_could_not_go_on_from_anothers_weights(ex
         check_space(space(scheduler=pbt, searcher=RANDOM, parameters=DEPTHS), experiment)
 
 
+def test_accuracy_on_validation_classes_is_no_objective_where_nothing_tells_it(
+    experiment: Experiment, project: Path
+) -> None:
+    objectives = {"select/all": "max", "select/unseen_mean_per_class": "max"}
+    several = {"objectives": objectives, "scheduler": {"kind": "none"}}
+    with pytest.raises(ConfigError) as error:
+        check_space(space(**several), experiment)
+    told = str(error.value)
+    assert "select/unseen_mean_per_class needs validation classes; set dataset.ood_split.select_classes" in told
+    assert "a classifier of trained ones; set student.classifier: null and student.embedding" in told
+    assert "class texts in the image teacher's space" not in told  # the hashed encoder has them
+    sheet = load_experiment(project / "jobs" / "experiments" / "pareto_small.yaml")
+    able = arm_experiment(sheet, "code_and_text")
+    check_space(space(**several), able)
+    students = [{"kind": "bottleneck", "text_side": False, "embedding_dim": 16}, {"kind": "tiny", "embedding": {}}]
+    swept = {**WEIGHT, "student": {"kind": "choice", "values": students}}
+    with pytest.raises(ConfigError) as error:
+        check_space(space(**several, parameters=swept, fixed={"evaluation.measures": []}), able)
+    told = str(error.value)
+    assert "needs a student that tells classes apart by their texts; set student.embedding" in told
+    assert "a classifier of trained ones; set student.classifier: null and student.embedding" in told
+
+
 def test_a_trial_is_the_experiment_with_overrides_and_values_win_over_fixed_ones(experiment: Experiment) -> None:
     found = trial_experiment(experiment, space(fixed={"training.epochs": 2}), {"losses.text.weight": 0.7})
     assert (found.training.epochs, found.losses["text"].weight) == (2, 0.7)

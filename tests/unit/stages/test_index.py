@@ -10,6 +10,7 @@ from rich.console import Console
 from orchestrator.artifacts.storage import read_table
 from orchestrator.captioners.texts import DescriptionFilesText
 from orchestrator.config.load import load_experiment, with_overrides
+from orchestrator.datasets.class_groups import ClassGroups
 from orchestrator.errors import DataError
 from orchestrator.stages import index, line
 from orchestrator.stages.context import Context
@@ -60,8 +61,7 @@ def test_a_split_of_classes_goes_through_captions_embeddings_shards_and_few_shot
     context, _ = telling_context(tmp_path, overrides)
     plans = line.run(context, "shard")
     data = index.load(context)
-    assert data.num_seen_classes() == index.num_seen_classes(plans["index"]) == 3
-    assert index.num_classes(plans["index"]) == 6
+    assert data.class_groups() == index.class_groups(plans["index"].folder) == ClassGroups(3, 0, 6)
     assert data.class_counts("train")[3:] == (2, 2, 2)
     assert data.class_counts("select")[3:] == data.class_counts("report")[:3] == (0, 0, 0)
     captioned = read_table(plans["caption"].folder / "captions.parquet")["image_id"].to_pylist()

@@ -8,39 +8,24 @@ Starts processes: the writers, PostgreSQL (skips where it is not installed) and 
 import json
 import multiprocessing
 import os
-import socket
-import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from orchestrator.artifacts.storage import read_json
-from orchestrator.config.execution import Execution
-from orchestrator.config.load import load_experiment
-from orchestrator.errors import ConfigError
-from orchestrator.executors.in_process import InProcessExecutor
-from orchestrator.search.sweep_folder import SweepFolder
-from orchestrator.stages import line
-from orchestrator.stages.command import tracked
-from orchestrator.stages.context import Context
-from orchestrator.stages.feedback import Feedback
-from orchestrator.tracking import MlflowSink, NullTracker, Shipper, SpoolTracker, TrackingSettings, reach
+from orchestrator.tracking import MlflowSink, Shipper, SpoolTracker, reach
 from orchestrator.tracking.mlflow_runs import RUN_KEY_TAG
 from orchestrator.tracking.mlflow_store import open_client
-from orchestrator.tracking.postgres import find_binaries
-from orchestrator.tracking.server import ADMIN, MlflowServer, ServerSettings
+from orchestrator.tracking.server import ADMIN, MlflowServer
 from tests.lossy_proxy import LossyProxy
+from tests.mlflow_stores import PASSWORD, wait_for_runs
 from tests.mlflow_writer import EXPERIMENT, NUM_EPOCHS, NUM_TRIALS, write
-from tests.smoke_line import SMOKE
 
-NUM_WRITERS, PASSWORD = 8, "a password of the tests"
+NUM_WRITERS = 8
 SWEEP, TRIAL = "lost/sweep/s", "lost/sweep/s/trial/0000"
 pytestmark = pytest.mark.slow
 
@@ -83,36 +68,6 @@ def _prove(uri: str, writers: list[multiprocessing.process.BaseProcess]) -> None
 def test_eight_commands_meet_a_new_sqlite_database_and_all_of_it_arrives_once(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     _prove(uri, _begin(uri, tmp_path, pause_s=0))
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[MlflowServer]:
-    """Our own tracking server, as `make mlflow-server` starts it."""
-    try:
-        find_binaries()
-    except ConfigError as error:
-        pytest.skip(str(error))
-    with tempfile.TemporaryDirectory(prefix="mlflow-server-") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the account that PostgreSQL runs as must get in where the tests are root's
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", PASSWORD)
-            patch.setenv("NO_PROXY", "127.0.0.1")
-            with MlflowServer(ServerSettings(folder, port=port, workers=1)) as made:
-                yield made
-
-
-@pytest.fixture
-def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a machine that reports is given: a user, and a file with the password."""
-    file = tmp_path / "password"
-    file.write_text(f"{PASSWORD}\n")
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", ADMIN)
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD_FILE", str(file))
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")  # filled from the file, and taken away after the test
 
 
 def test_the_server_asks_for_a_password_and_answers_only_under_its_names(
@@ -226,60 +181,8 @@ def test_eight_commands_on_postgres_lose_nothing_when_the_server_is_killed_and_c
 ) -> None:
     url = server.settings.url
     writers = _begin(url, tmp_path, pause_s=0.2)
-    _wait_for_a_run(url, EXPERIMENT, "tags.kind = 'trial'")
+    wait_for_runs(url, EXPERIMENT, "tags.kind = 'trial'", 1)
     server.stop_serving(kill=True)
     time.sleep(2)
     server.serve()
     _prove(url, writers)
-
-
-@pytest.mark.usefixtures("credentials")
-def test_a_sweep_and_its_arms_lose_nothing_to_a_server_that_is_killed_in_the_middle_of_the_sweep(
-    server: MlflowServer, tmp_path: Path
-) -> None:
-    url = server.settings.url
-    settings = TrackingSettings(uri=url)
-    execution = Execution(name="test", engine="in_process", storage_root=str(tmp_path / "runs"), tracking=settings)
-    experiment = load_experiment(SMOKE, ["training.epochs=12"])
-    context = Context(experiment, execution, NullTracker(), Feedback(quiet=True), InProcessExecutor)
-
-    def disturb() -> None:
-        _wait_for_a_run(url, "smoke", "tags.kind = 'trial'")
-        server.stop_serving(kill=True)
-        time.sleep(2)
-        server.serve()
-
-    disturber = threading.Thread(target=disturb)
-    disturber.start()
-    with tracked(context) as context:
-        line.run(context, "train")
-        disturber.join()
-    client = open_client(url)
-    found = client.search_runs([client.get_experiment_by_name("smoke").experiment_id])
-    runs = {run.data.tags[RUN_KEY_TAG]: run for run in found}
-    trials = SweepFolder(context.folder / "sweeps" / "smoke").ended()
-    sweep, arms = "smoke/sweep/smoke", ("baseline", "distilled")
-    keys = [f"smoke/arm/{arm}" for arm in arms] + [f"{sweep}/trial/{number:04d}" for number in trials]
-    assert {key: run.info.status for key, run in runs.items()} == dict.fromkeys(("smoke", sweep, *keys), "FINISHED")
-    assert len(found) == len(runs), "no run is there twice"
-    histories = [read_json(context.folder / "arms" / arm / "history.json") for arm in arms]
-    histories += [list(trial.history) for trial in trials.values()]
-    assert [len(history) for history in histories] == [12, 12, 2, 2, 2]
-    for key, history in zip(keys, histories, strict=True):
-        told = client.get_metric_history(runs[key].info.run_id, "train/loss")
-        assert {row.step: row.value for row in told} == {int(row["epoch"]): row["train/loss"] for row in history}
-        assert len(told) == len(history)
-    for number, trial in trials.items():
-        run = runs[f"{sweep}/trial/{number:04d}"]
-        assert run.data.tags["mlflow.parentRunId"] == runs[sweep].info.run_id
-        assert run.data.metrics["objective"] == trial.metrics["select/all"]
-
-
-def _wait_for_a_run(url: str, experiment: str, condition: str) -> None:
-    client, deadline = open_client(url), time.monotonic() + 1200
-    while time.monotonic() < deadline:
-        found = client.get_experiment_by_name(experiment)
-        if found is not None and client.search_runs([found.experiment_id], condition, max_results=1):
-            return
-        time.sleep(0.2)
-    raise AssertionError(f"no run of {experiment} came")

@@ -98,6 +98,18 @@ def test_coherence_that_rises_without_unseen_classes_is_told() -> None:
     assert found[0].message.startswith("ood/m_rel rises (0.100 to 0.289) over epochs 1 to 10 while ood/mean_per_class")
 
 
+def test_validation_classes_are_asked_before_seen_ones_stand_in_for_unseen_ones() -> None:
+    rising, flat = line(0.2, 0.5) + noise(0.005, 0), 0.3 + noise(0.002, 0)
+    known = {"select__m_rel": line(0.1, 0.5), "select__mean_per_class": rising}
+    assert alarms(history(**known)) == []
+    assert alarms(history(**known, select__unseen_mean_per_class=rising)) == []
+    [found] = alarms(history(**known, select__unseen_mean_per_class=flat))
+    assert found.name == "coherence_without_ood"
+    assert "while select/unseen_mean_per_class does not" in found.message
+    of_seen = history(select__m_rel=line(0.1, 0.5), select__mean_per_class=flat, select__unseen_mean_per_class=rising)
+    assert alarms(of_seen) == []
+
+
 def test_coherence_that_rises_with_unseen_classes_is_what_it_is_for() -> None:
     rising = line(0.2, 0.5) + noise(0.005, 0)
     assert alarms(history(train__m_rel=line(0.1, 0.5), train__m_neigh=line(0.1, 0.4), ood__mean_per_class=rising)) == []

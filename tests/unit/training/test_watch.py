@@ -23,6 +23,7 @@ from tests.smoke_line import SMOKE
 
 RUN = "demo/arm/a"
 ROWS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+ALL = np.arange(40)
 
 
 class Linear(Student):
@@ -45,7 +46,7 @@ def supply(rows: np.ndarray) -> Mapping[str, Tensor]:
 
 
 def coherence_of(matrix: Tensor, output: str = v.STUDENT_EMBEDDING, most: int = 1000) -> dict[str, float]:
-    found = watched_coherence(Linear(matrix, output), supply, ROWS, most)
+    found = watched_coherence(Linear(matrix, output), supply, ALL, ROWS, most)
     assert found is not None
     return found()
 
@@ -63,11 +64,16 @@ def test_a_feature_or_an_embedding_of_another_width_has_neighbours_and_no_m_rel(
 
 def test_at_most_so_many_images_are_looked_at_and_none_where_the_teacher_saw_none() -> None:
     student = Linear(torch.eye(6), v.STUDENT_EMBEDDING)
-    watched = watched_coherence(student, supply, ROWS, 5)
+    watched = watched_coherence(student, supply, ALL, ROWS, 5)
     assert watched is not None
     assert watched.rows.tolist() == [0, 10, 20, 29, 39]
-    assert watched_coherence(student, supply, None, 5) is None
-    assert watched_coherence(student, supply, ROWS, 0) is None
+    of_some = watched_coherence(student, supply, ALL[1::2], ROWS, 5)
+    assert of_some is not None
+    assert of_some.rows.tolist() == [1, 11, 21, 29, 39]
+    assert np.array_equal(of_some.teacher, ROWS[[1, 11, 21, 29, 39]])
+    assert watched_coherence(student, supply, ALL[:1], ROWS, 5) is None
+    assert watched_coherence(student, supply, ALL, None, 5) is None
+    assert watched_coherence(student, supply, ALL, ROWS, 0) is None
 
 
 def test_an_alarm_is_told_in_its_epoch_to_log_and_tracker_and_a_resume_does_not_tell_it_again(

@@ -1,11 +1,11 @@
-"""The whole line of the smoke experiment in a bucket, on a server that fails and dawdles; and then on another machine.
+"""The whole line of an experiment in a bucket, on a server that fails and dawdles; and then on another machine.
 
 The server is moto's, on the loopback interface, in a process of its own. One request in `--fail-every` is answered
 with 500 or 503, one in `--slow-every` half a second late. The line runs with `storage_root=s3://...` in one process;
 then, as on a machine that has nothing, with an empty `scratch`: all has to be reused. Every result must be the one of a
 run with a folder, to the last bit.
 
-    python -m benchmarks.s3_line [--fail-every 9] [--slow-every 20]
+    python -m benchmarks.s3_line [--fail-every 9] [--slow-every 20] [--experiment jobs/experiments/demo.yaml]
 
 The last line is the figure.
 """
@@ -33,7 +33,6 @@ from orchestrator.artifacts.storage import read_json
 from orchestrator.training.student_file import STUDENT
 
 PROJECT = Path(__file__).resolve().parents[1]
-LINE = ["run", "jobs/experiments/smoke.yaml", "--execution", "jobs/executions/in_process.yaml"]
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true",
     "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
@@ -78,11 +77,11 @@ def serve(port: int, fail_every: int, slow_every: int, told: dict[str, Any]) -> 
     run_simple("127.0.0.1", port, application, threaded=True)
 
 
-def run(root: str, *settings: str) -> tuple[str, float]:
+def run(line: list[str], root: str, *settings: str) -> tuple[str, float]:
     """The line; what it told, and how long it took."""
     given = [part for one in (f"storage_root={root}", "tracking.kind=none", *settings) for part in ("--set", one)]
     begun = time.monotonic()
-    command = [str(Path(sys.executable).parent / "orchestrator"), *LINE, *given]
+    command = [str(Path(sys.executable).parent / "orchestrator"), "run", *line, *given]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"the line ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
@@ -91,18 +90,21 @@ def run(root: str, *settings: str) -> tuple[str, float]:
 
 def content(base: Path) -> dict[str, str]:
     """Digests of what must not depend on the storage: the main file of each artifact; and the sweep's values."""
-    found = {}
+    found = dict[str, str]()
     for manifest in sorted(base.rglob(MANIFEST_NAME)):
         files = read_json(manifest)["files"]
         name = str(manifest.parent.relative_to(base))
         found |= {f"{name}/{file}": digest for file, digest in files.items() if file in WHOLE}
     found.pop("index/images.parquet")  # names the folder it was made in
-    trials = read_json(base / "sweeps" / "smoke" / "trials.json")["trials"]
-    kept = [{k: v for k, v in trial["metrics"].items() if not k.startswith("speed/")} for trial in trials]
-    best = yaml.safe_load(
-        (base / "sweeps" / "smoke" / "best.yaml").read_text()
-    )  # without its remarks, which name folders
-    return {**found, "trials": json.dumps(kept, sort_keys=True), "best": json.dumps(best, sort_keys=True)}
+    for sweep in (base / "sweeps").iterdir():
+        trials = read_json(sweep / "trials.json")["trials"]
+        kept = [{k: v for k, v in trial["metrics"].items() if not k.startswith("speed/")} for trial in trials]
+        best = yaml.safe_load((sweep / "best.yaml").read_text())  # without its remarks, which name folders
+        found |= {
+            f"{sweep.name}/trials": json.dumps(kept, sort_keys=True),
+            f"{sweep.name}/best": json.dumps(best, sort_keys=True),
+        }
+    return found
 
 
 def main() -> int:
@@ -110,12 +112,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--fail-every", type=int, default=9)
     parser.add_argument("--slow-every", type=int, default=20)
+    parser.add_argument("--experiment", default="jobs/experiments/smoke.yaml")
+    parser.add_argument("--execution", default="jobs/executions/in_process.yaml")
     given = parser.parse_args()
+    line, name = [given.experiment, "--execution", given.execution], Path(given.experiment).stem
     os.environ.update(CREDENTIALS)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
-    told = {name: multiprocessing.Value("i", 0) for name in ("requests", "failed", "slow")}
+    told = {count: multiprocessing.Value("i", 0) for count in ("requests", "failed", "slow")}
     server = multiprocessing.Process(target=serve, args=(port, given.fail_every, given.slow_every, told), daemon=True)
     server.start()
     folder = Path(tempfile.mkdtemp(prefix="orc-s3-"))
@@ -128,21 +133,21 @@ def main() -> int:
             except OSError:
                 time.sleep(0.5)
         uri = "s3://bucket/runs?" + "&".join(f"{name}={value}" for name, value in options.items())
-        _, in_folder_s = run(str(folder / "plain"))
-        wanted = content(folder / "plain" / "smoke")
+        _, in_folder_s = run(line, str(folder / "plain"))
+        wanted = content(folder / "plain" / name)
         print(f"a folder: {in_folder_s:.0f} s, {len(wanted)} results to compare", flush=True)
-        _, in_bucket_s = run(uri, f"scratch={folder}/here")
+        _, in_bucket_s = run(line, uri, f"scratch={folder}/here")
         (work,) = [path for path in (folder / "here").iterdir() if path.is_dir()]
-        found = content(work / "smoke")
-        different = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        found = content(work / name)
+        different = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
         same = not different
         print(f"a bucket: {in_bucket_s:.0f} s, {f'DIFFERENT: {different}' if different else 'identical'}", flush=True)
-        again, elsewhere_s = run(uri, f"scratch={folder}/elsewhere")
+        again, elsewhere_s = run(line, uri, f"scratch={folder}/elsewhere")
         (work,) = [path for path in (folder / "elsewhere").iterdir() if path.is_dir()]
         reused = " made " not in again
-        same = same and reused and content(work / "smoke") == wanted
+        same = same and reused and content(work / name) == wanted
         print(f"another machine: {elsewhere_s:.0f} s, {'all reused' if reused else 'MADE AGAIN'}", flush=True)
-        shown = {name: value.value for name, value in told.items()}
+        shown = {count: value.value for count, value in told.items()}
         print(
             f"the line in a bucket: {shown['requests']} requests, {shown['failed']} of them answered with 500 or 503 "
             f"and {shown['slow']} half a second late: {in_bucket_s:.0f} s (in a folder {in_folder_s:.0f} s); "

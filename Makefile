@@ -105,7 +105,8 @@ chaos-sweep: KILLS = 20
 chaos-sweep: setup ## a sweep under 20 (KILLS) random kills of its driver; resumes round by round
 	$(BIN)/python -m benchmarks.chaos_sweep --kills "$(KILLS)"
 
-cluster-test: setup ## nodes lost in mid-run: on three raylets; on three hosts of namespaces under ray up (as root); resumes
+cluster-test: setup ## an MLflow server killed under eight trials; nodes lost: three raylets, three hosts under ray up (as root); resumes
+	$(BIN)/python -m pytest -q tests/unit/tracking/eight_trials.py
 	$(BIN)/python -m tests.cluster.raylets
 	$(BIN)/python -m tests.cluster.three_hosts
 

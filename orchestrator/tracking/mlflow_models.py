@@ -28,6 +28,15 @@ def tells_classes(folder: Path) -> bool:
     return bool(config["reads"] == "image" and config["output"] != "embedding")
 
 
+def expect_no_example() -> None:
+    """Let MLflow log a model without an example, because the signature is given, and say nothing.
+
+    To be called where no other thread draws or decodes: `warnings.catch_warnings` of one thread, as libraries use it,
+    takes back what another thread filters in the meantime.
+    """
+    warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)
+
+
 def known_version(client: "MlflowClient", name: str, export: str) -> str | None:
     """The newest version of the model `name` that is this export (its fingerprint); None where there is none."""
     versions = client.search_model_versions(f"name = '{name}'")
@@ -42,7 +51,6 @@ def add_version(client: "MlflowClient", folder: Path, name: str, run_id: str, ex
     from mlflow.exceptions import MlflowException
     from mlflow.models import Model
 
-    warnings.filterwarnings("ignore", ".*An input example was not provided", UserWarning)  # the signature is given
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     logged = client.create_logged_model(client.get_run(run_id).info.experiment_id, name, source_run_id=run_id)
     with tempfile.TemporaryDirectory() as place:

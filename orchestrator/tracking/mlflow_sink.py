@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.tracking.events import Event
-from orchestrator.tracking.mlflow_models import add_version, known_version
+from orchestrator.tracking.mlflow_models import add_version, expect_no_example, known_version
 from orchestrator.tracking.mlflow_runs import Runs, TrackedRun, accepted_name, in_parts
 from orchestrator.tracking.mlflow_store import artifact_root, open_client, prepare
 
@@ -37,6 +37,7 @@ class MlflowSink:
     """
 
     def __init__(self, uri: str, experiment_name: str, root: str = "") -> None:
+        expect_no_example()
         self.uri, self.experiment_name, self.root = uri, experiment_name, root
         self._opened: Runs | None = None
         self._pending: dict[str, list[Metric]] = {}

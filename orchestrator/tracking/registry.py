@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.artifacts.storage import read_json
 from orchestrator.errors import ConfigError
-from orchestrator.tracking.mlflow_models import add_version, known_version, tells_classes
+from orchestrator.tracking.mlflow_models import add_version, expect_no_example, known_version, tells_classes
 from orchestrator.tracking.mlflow_runs import RUN_KEY_TAG
 from orchestrator.tracking.mlflow_sink import experiment_id
 from orchestrator.tracking.mlflow_store import open_client, prepare
@@ -45,6 +45,7 @@ def register(uri: str, folder: Path, name: RegisteredName, *, run_key: str, expo
             f"--register: this student reads {config['reads']} and gives {config['output']}",
             expected="a student that tells classes of images, which is what the MLflow model answers",
         )
+    expect_no_example()
     prepare(uri)
     client = open_client(uri)
     known = known_version(client, name.name, export)

@@ -6,6 +6,7 @@ file for each figure. Knows nothing of what they show.
 
 import html
 import re
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,12 +28,14 @@ MARKERS = {
 
 
 def write_pictures(figures: Mapping[str, Any], folder: Path) -> Path:
-    """Write `folder/figures/TITLE.png` for each plotly figure by its title; returns `folder/figures`.
+    """Write `folder/figures/TITLE.png` for each plotly figure by its title, in place of those that were there.
 
+    Returns `folder/figures`.
     Letters that matplotlib's font lacks are drawn as boxes; the page has them.
     """
     target = folder / FOLDER
-    target.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
     for title, figure in figures.items():
         name = re.sub(r"[^A-Za-z0-9.]+", "-", title).strip("-")
         with warnings.catch_warnings():

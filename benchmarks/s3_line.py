@@ -79,7 +79,9 @@ def serve(port: int, fail_every: int, slow_every: int, told: dict[str, Any]) -> 
 
 def run(line: list[str], root: str, *settings: str) -> tuple[str, float]:
     """The line; what it told, and how long it took."""
-    given = [part for one in (f"storage_root={root}", "tracking.kind=none", *settings) for part in ("--set", one)]
+    # One trial at a time: where trials run side by side their order in time decides which a scheduler stops.
+    always = (f"storage_root={root}", "tracking.kind=none", "trials.num_workers=1")
+    given = [part for one in (*always, *settings) for part in ("--set", one)]
     begun = time.monotonic()
     command = [str(Path(sys.executable).parent / "orchestrator"), "run", *line, *given]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)

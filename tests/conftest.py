@@ -42,3 +42,7 @@ def shared_materials() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared materials at {folder}; say where they are with SHARED_MATERIALS")
     return folder.resolve()
+
+
+from tests.object_store import s3_server as s3_server  # noqa: E402
+from tests.object_store import s3_uri as s3_uri  # noqa: E402

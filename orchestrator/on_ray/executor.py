@@ -22,6 +22,7 @@ from orchestrator.executors.protocol import (
 )
 from orchestrator.on_ray import search, tables, train
 from orchestrator.on_ray.cluster import Cluster
+from orchestrator.on_ray.folders import FolderServer
 from orchestrator.on_ray.storage import require_reachable_root, require_shared
 from orchestrator.search.trial import TrialResult
 from orchestrator.training.run import TrainingJob
@@ -39,14 +40,16 @@ class RayExecutor:
     def __init__(self, execution: Execution) -> None:
         self._storage = execution.work_folder / "ray"
         self._cluster = Cluster(execution.cluster)
-        if not self._cluster.is_own:
-            try:
+        try:
+            if not self._cluster.is_own:
                 require_reachable_root(execution)
                 for told in require_shared(execution):
                     _log.warning(told)
-            except BaseException:
-                self._cluster.close()
-                raise
+            self._server = FolderServer(execution, is_own=self._cluster.is_own)
+        except BaseException:
+            self._cluster.close()
+            raise
+        self._folders = self._server.folders
 
     def map_table(
         self, plan: Path, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt, on_stall: OnStall
@@ -60,7 +63,7 @@ class RayExecutor:
         self._cluster.require_on_a_node(
             "one actor of the pool", num_cpus=pool.num_cpus_per_actor, num_gpus=pool.num_gpus_per_actor
         )
-        tables.map_table(plan, worker, pool, on_receipt, on_stall)
+        tables.map_table(plan, worker, pool, self._folders, on_receipt, on_stall)
 
     def train(self, job: TrainingJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """See `Executor`."""
@@ -71,7 +74,7 @@ class RayExecutor:
             num_cpus=workers.least_workers * (workers.num_cpus_per_worker + num_loaders),
             num_gpus=workers.least_workers * workers.num_gpus_per_worker,
         )
-        train.train_distributed(job, workers, self._storage / "train", on_progress)
+        train.train_distributed(job, workers, self._storage / "train", self._folders, on_progress)
 
     def tune(self, job: TuningJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
         """See `Executor`."""
@@ -80,19 +83,19 @@ class RayExecutor:
             num_cpus=workers.num_cpus_per_worker,
             num_gpus=workers.num_gpus_per_worker,
         )
-        train.tune_alone(job, workers, on_progress)
+        train.tune_alone(job, workers, self._folders, on_progress)
 
     def train_many(
         self, jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone
     ) -> None:
         """See `Executor`."""
         self._require_trials(trials, jobs[0].loading.num_loaders if jobs else 0)
-        train.train_many(jobs, trials, on_progress, on_done)
+        train.train_many(jobs, trials, self._folders, on_progress, on_done)
 
     def sweep(self, job: SweepJob, trials: TrialSettings, on_result: OnResult, on_event: OnEvent) -> list[TrialResult]:
         """See `Executor`."""
         on_event(self._require_trials(trials, job.template.loading.num_loaders))
-        return search.sweep(job, trials, self._storage / "train", on_result, on_event)
+        return search.sweep(job, trials, self._storage / "train", self._folders, on_result, on_event)
 
     def _require_trials(self, trials: TrialSettings, num_loaders: int) -> str:
         """Refuse trials that can never be placed, or whose batches would be made on CPUs that others hold.
@@ -120,6 +123,7 @@ class RayExecutor:
 
     def close(self) -> None:
         """Leave or end the cluster."""
+        self._server.close()
         self._cluster.close()
 
 

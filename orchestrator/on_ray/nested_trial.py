@@ -13,6 +13,7 @@ from orchestrator.config.execution import TrialSettings, WorkerSettings
 from orchestrator.errors import OrchestratorError
 from orchestrator.executors.protocol import SweepJob
 from orchestrator.executors.trial_run import start_trial_run
+from orchestrator.on_ray.folders import Folders
 from orchestrator.on_ray.preemption import STOP
 from orchestrator.on_ray.train import train_distributed
 from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, TrialTurn
@@ -27,10 +28,11 @@ class NestedTrial:
 
     Args:
         storage: of Ray Train.
+        folders: how its workers come to the trial's.
     """
 
-    def __init__(self, job: SweepJob, trials: TrialSettings, storage: Path) -> None:
-        self._job, self._storage = job, storage
+    def __init__(self, job: SweepJob, trials: TrialSettings, storage: Path, folders: Folders) -> None:
+        self._job, self._storage, self._folders = job, storage, folders
         self._workers = WorkerSettings(
             num_workers=trials.num_train_workers,
             num_cpus_per_worker=trials.num_cpus_per_worker,
@@ -72,7 +74,7 @@ class NestedTrial:
         try:
             training = self._job.make_job(turn.number, turn.values)
             start_trial_run(self._job, training, turn.number, turn.values)
-            train_distributed(training, self._workers, self._storage, self._tell)
+            train_distributed(training, self._workers, self._storage, self._folders, self._tell)
             self._tell_the_last(training)
         except OrchestratorError as error:
             self._error = str(error)

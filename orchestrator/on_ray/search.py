@@ -24,6 +24,7 @@ from ray.tune.search import BasicVariantGenerator
 from orchestrator.config.execution import TrialSettings
 from orchestrator.errors import ArtifactError
 from orchestrator.executors.protocol import OnEvent, OnResult, SweepJob
+from orchestrator.on_ray.folders import HEAD, Folders
 from orchestrator.on_ray.nested_trial import NestedTrial
 from orchestrator.on_ray.schedulers import build_scheduler, check_population, hears_again, is_population
 from orchestrator.on_ray.trial_desk import TrialDeskActor
@@ -35,7 +36,6 @@ from orchestrator.search.schedulers import HyperBandSettings, NoSchedulerSetting
 from orchestrator.search.trial import TrialResult
 
 TUNE = "tune"
-HEAD = "node:__internal_head__"  # a resource that the head node has and no other
 POLL_S, CLOSES_WITHIN_S = 0.5, 120.0
 ENVIRONMENT = {  # of Tune in this process, while the sweep runs
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trials' folders have it all
@@ -47,7 +47,7 @@ ENVIRONMENT = {  # of Tune in this process, while the sweep runs
 
 
 def sweep(
-    job: SweepJob, trials: TrialSettings, storage: Path, on_result: OnResult, on_event: OnEvent
+    job: SweepJob, trials: TrialSettings, storage: Path, folders: Folders, on_result: OnResult, on_event: OnEvent
 ) -> list[TrialResult]:
     """Run or continue a sweep; trials that have ended are not repeated.
 
@@ -65,8 +65,8 @@ def sweep(
     if not state.is_open():
         return list(state.found.ended().values())
     shutil.rmtree(job.folder / TUNE, ignore_errors=True)
-    with _environment(trials), _workers(job, trials) as (desk, workers):
-        tuner = _tuner(job, trials, storage, state, desk, workers)
+    with _environment(trials), _workers(job, trials, folders) as (desk, workers):
+        tuner = _tuner(job, trials, partial(NestedTrial, job, trials, storage, folders), state, desk, workers)
         outcome: list[Any] = []
 
         def fit() -> None:
@@ -116,7 +116,7 @@ def _environment(trials: TrialSettings) -> Iterator[None]:
 
 
 @contextmanager
-def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[Any]]]:
+def _workers(job: SweepJob, trials: TrialSettings, folders: Folders) -> Iterator[tuple[Any, list[Any]]]:
     """The desk and the trial workers of a sweep; when it ends they have ended, too."""
     name = f"trial-desk-{uuid.uuid4().hex}"
     on_head = {HEAD: 0.001}  # like the proxies, so that no loss of another node takes it along
@@ -132,7 +132,8 @@ def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[A
         told = replace(job, warm=())  # small: what is not goes to the object store, where a restart could find it lost
         is_judged = not isinstance(job.space.scheduler, NoSchedulerSettings)
         workers = [
-            remote.remote(place, told, trials.trials_per_worker, is_judged, name) for place in range(trials.num_workers)
+            remote.remote(place, told, trials.trials_per_worker, is_judged, name, folders)
+            for place in range(trials.num_workers)
         ]
     try:
         yield desk, workers
@@ -145,7 +146,7 @@ def _workers(job: SweepJob, trials: TrialSettings) -> Iterator[tuple[Any, list[A
 
 
 def _tuner(
-    job: SweepJob, trials: TrialSettings, storage: Path, state: SweepState, desk: Any, workers: list[Any]
+    job: SweepJob, trials: TrialSettings, nested: Any, state: SweepState, desk: Any, workers: list[Any]
 ) -> ray.tune.Tuner:
     space, most = job.space, trials.most_at_once
     proxy = ray.tune.with_parameters(
@@ -156,7 +157,7 @@ def _tuner(
         keeps=is_population(space),
         desk=desk,
         workers=workers,
-        nested=partial(NestedTrial, job, trials, storage) if trials.num_train_workers > 1 else None,
+        nested=nested if trials.num_train_workers > 1 else None,
     )
     # A share of the head node: as many proxies are placed as trials may run, and none takes a CPU from a worker.
     trainable = ray.tune.with_resources(proxy, {HEAD: round(1 / (most + 0.5), 4)})

@@ -10,7 +10,6 @@ from pathlib import Path
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.artifacts.place import Place
 from orchestrator.artifacts.storage_probe import DRIVER, Seen, StorageProbe, raise_unshared
 from orchestrator.config.execution import Execution
 from orchestrator.errors import ArtifactError, ConfigError
@@ -32,15 +31,17 @@ def require_reachable_root(execution: Execution) -> None:
     """Refuse a storage root that nodes of a cluster which is not our own cannot have in common.
 
     Raises:
-        ConfigError: it is relative to a folder of this process, or no folder.
+        ConfigError: it is relative to a folder of this process, or a bucket that a part of the execution cannot use.
     """
     if execution.is_remote:
-        raise ConfigError(
-            f"execution.storage_root: {Place(execution.storage_root)} on a cluster that may have several machines: "
-            "trainings and trials read their artifacts from folders",
-            expected="a folder that all nodes share, or a cluster of this command's own (cluster.address: local)",
-            remedy="set storage_root to a shared folder, and store_root and checkpoints.root to the URI",
-        )
+        if execution.input.loaders == "ray_data":
+            raise ConfigError(
+                "execution.input.loaders: ray_data with a storage root in a bucket: its actors open the files that the "
+                "training's own node has copies of",
+                expected="loaders: processes, or a storage root that all nodes share",
+                remedy="--set input.loaders=processes",
+            )
+        return
     if not Path(execution.storage_root).is_absolute():
         raise ConfigError(
             f"execution.storage_root: {execution.storage_root} is relative to a folder that ends with the job",

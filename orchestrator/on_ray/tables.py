@@ -18,8 +18,10 @@ import ray.data
 from orchestrator.config.execution import ActorPoolSettings
 from orchestrator.executors.micro_batches import MicroBatches
 from orchestrator.executors.protocol import PLACEMENT, OnReceipt, OnStall, TableWorker
+from orchestrator.on_ray.folders import Folders
 from orchestrator.on_ray.stall import watch
 
+PATH = "path"  # column of items that are images: the file that they lie in
 _MAX_BLOCKS = 4096  # of numbers of micro-batches; more are handed to an actor some at a time
 
 
@@ -30,16 +32,21 @@ def _packed(rows: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _fetch(batch: pa.Table, plan: str, worker: TableWorker) -> pa.Table:
+def _fetch(batch: pa.Table, plan: str, worker: TableWorker, folders: Folders) -> pa.Table:
     """A micro-batch's number -> its rows with what the worker fetches, packed."""
     (number,) = batch["micro_batch"].to_pylist()
-    return pa.table({"rows": pa.array([_packed(worker.fetch(MicroBatches(Path(plan))[number]))], pa.large_binary())})
+    folders.bring_file(Path(plan))
+    rows = MicroBatches(Path(plan))[number]
+    if PATH in rows.column_names:
+        folders.bring_artifacts(rows[PATH].unique().to_pylist())
+    return pa.table({"rows": pa.array([_packed(worker.fetch(rows))], pa.large_binary())})
 
 
 class _Actor:
     """What Ray Data runs: opens the worker once, then applies it to each micro-batch."""
 
-    def __init__(self, worker: TableWorker, fetch: Callable[[pa.Table], pa.Table] | None) -> None:
+    def __init__(self, worker: TableWorker, fetch: Callable[[pa.Table], pa.Table] | None, folders: Folders) -> None:
+        folders.bring_artifacts(worker.reads())
         self._apply, self._fetch = worker.open(own_process=True), fetch
         context = ray.get_runtime_context()
         devices = context.get_accelerator_ids().get("GPU", [])
@@ -53,7 +60,12 @@ class _Actor:
 
 
 def map_table(
-    plan: Path, worker: TableWorker, pool: ActorPoolSettings, on_receipt: OnReceipt, on_stall: OnStall
+    plan: Path,
+    worker: TableWorker,
+    pool: ActorPoolSettings,
+    folders: Folders,
+    on_receipt: OnReceipt,
+    on_stall: OnStall,
 ) -> None:
     """Apply `worker` to every micro-batch of `plan`; receipts are passed on as they come."""
     context = ray.data.DataContext.get_current()
@@ -61,7 +73,7 @@ def map_table(
     context.print_on_execution_start = False
     count = len(MicroBatches(plan))
     num_blocks = min(count, _MAX_BLOCKS)
-    fetch = partial(_fetch, plan=str(plan), worker=worker)
+    fetch = partial(_fetch, plan=str(plan), worker=worker, folders=folders)
     # Unlike from_arrow and range, from_items asks the cluster for nothing: no CPU must be free before the pool starts.
     numbers = [{"micro_batch": number} for number in range(count)]
     data = ray.data.from_items(numbers, override_num_blocks=num_blocks)
@@ -72,7 +84,7 @@ def map_table(
     num_actors = min(pool.num_actors, num_blocks)
     receipts = data.map_batches(
         _Actor,
-        fn_constructor_args=(worker, None if pool.num_readers else fetch),
+        fn_constructor_args=(worker, None if pool.num_readers else fetch, folders),
         compute=ray.data.ActorPoolStrategy(
             min_size=num_actors, max_size=max(num_actors, min(pool.max_actors or 0, num_blocks))
         ),

@@ -7,6 +7,7 @@ by Ray, by the user or on other workers is one and the same thing. Knows nothing
 import itertools
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import ray
 import ray.train
 import ray.train.torch
 
+from orchestrator import distributed
 from orchestrator.config.execution import TrialSettings, WorkerSettings
 from orchestrator.errors import ArtifactError, OrchestratorError, Stopped
 from orchestrator.executors.protocol import EachDone, EachProgress, OnProgress
+from orchestrator.on_ray.folders import Folders
 from orchestrator.on_ray.ingest import batches_by_ray_data
 from orchestrator.on_ray.preemption import STOP, PreemptionNotice
 from orchestrator.training.loaders import batches_of
@@ -28,13 +31,25 @@ from orchestrator.training.tune import TuningJob, tune
 POLL_S = 0.5
 
 
-def _worker(config: dict[str, str]) -> None:
-    """What each Ray Train worker runs; the torch process group exists already.
+def _worker(config: dict[str, Any]) -> None:
+    """What each Ray Train worker runs; the torch process group exists already."""
+    job, folders = TrainingJob.model_validate_json(config["job"]), config["folders"]
+    _bring(folders, job)
+    with folders.work_in(job.folder, job.spool, hears=(STOP,)):
+        distributed.barrier()  # none writes there before the last one on its node has brought it
+        _train(job)
+
+
+def _bring(folders: Folders, job: TrainingJob | TuningJob) -> None:
+    folders.bring_artifacts(job.model_dump(mode="json", exclude={"folder", "spool"}))
+
+
+def _train(job: TrainingJob) -> None:
+    """Train with the other workers.
 
     An error of the user's would be met again after each restart. So it is kept in the run's folder, where the restarted
     workers find it and end: a restart in place of as many as there may be.
     """
-    job = TrainingJob.model_validate_json(config["job"])
     if read_error(job) is not None:
         return
     parallel = ray.train.get_context().get_world_size() > 1
@@ -51,7 +66,9 @@ def _worker(config: dict[str, str]) -> None:
         return
 
 
-def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, on_progress: OnProgress) -> None:
+def train_distributed(
+    job: TrainingJob, workers: WorkerSettings, storage: Path, folders: Folders, on_progress: OnProgress
+) -> None:
     """Train with Ray Train (gloo on CPUs, nccl on GPUs); blocks, telling progress as the workers write it.
 
     Raises:
@@ -66,7 +83,7 @@ def train_distributed(job: TrainingJob, workers: WorkerSettings, storage: Path, 
     resources = {"CPU": workers.num_cpus_per_worker, **({"GPU": workers.num_gpus_per_worker} if use_gpu else {})}
     trainer = ray.train.torch.TorchTrainer(
         _worker,
-        train_loop_config={"job": job.model_dump_json()},
+        train_loop_config={"job": job.model_dump_json(), "folders": folders},
         scaling_config=ray.train.ScalingConfig(
             num_workers=(workers.least_workers, workers.most_workers) if workers.is_elastic else workers.most_workers,
             use_gpu=use_gpu,
@@ -113,22 +130,28 @@ def _explained(error: BaseException) -> BaseException:
 
 
 @ray.remote(max_retries=2)
-def _train_together(jobs: Sequence[TrainingJob]) -> dict[str, str]:
+def _train_together(jobs: Sequence[TrainingJob], folders: Folders) -> dict[str, str]:
     """What each came to, by its run key: the error text that ended it, or ""."""
-    return {told.run_key: told.error for told in train_together(jobs) if told.finished or told.error}
+    with ExitStack() as stack:
+        for job in jobs:
+            _bring(folders, job)
+            stack.enter_context(folders.work_in(job.folder, job.spool))
+        return {told.run_key: told.error for told in train_together(jobs) if told.finished or told.error}
 
 
 @ray.remote
-def _tune_alone(job: TuningJob) -> OrchestratorError | None:
+def _tune_alone(job: TuningJob, folders: Folders) -> OrchestratorError | None:
     try:
-        for _ in tune(job):
-            pass
+        _bring(folders, job)
+        with folders.work_in(job.folder, job.spool):
+            for _ in tune(job):
+                pass
     except OrchestratorError as error:
         return error
     return None
 
 
-def tune_alone(job: TuningJob, workers: WorkerSettings, on_progress: OnProgress) -> None:
+def tune_alone(job: TuningJob, workers: WorkerSettings, folders: Folders, on_progress: OnProgress) -> None:
     """Tune an image teacher in one task, which a lost process or node restarts from its checkpoint; blocks.
 
     Raises:
@@ -137,7 +160,7 @@ def tune_alone(job: TuningJob, workers: WorkerSettings, on_progress: OnProgress)
     remote = _tune_alone.options(
         num_cpus=workers.num_cpus_per_worker, num_gpus=workers.num_gpus_per_worker, max_retries=workers.max_failures
     )
-    running = [remote.remote(job)]
+    running = [remote.remote(job, folders)]
     while not ray.wait(running, timeout=POLL_S)[0]:
         on_progress(read_progress(job))
     try:
@@ -150,7 +173,11 @@ def tune_alone(job: TuningJob, workers: WorkerSettings, on_progress: OnProgress)
 
 
 def train_many(
-    jobs: Sequence[TrainingJob], trials: TrialSettings, on_progress: EachProgress, on_done: EachDone
+    jobs: Sequence[TrainingJob],
+    trials: TrialSettings,
+    folders: Folders,
+    on_progress: EachProgress,
+    on_done: EachDone,
 ) -> None:
     """Train one-worker students in packs, `num_workers` packs at a time; tells each one's end with an error text or "".
 
@@ -162,7 +189,7 @@ def train_many(
     while waiting or running:
         while waiting and len(running) < trials.num_workers:
             places = waiting.pop()
-            running[remote.remote([jobs[place] for place in places])] = places
+            running[remote.remote([jobs[place] for place in places], folders)] = places
         ended, _ = ray.wait(list(running), timeout=POLL_S)
         for place in itertools.chain(*running.values()):
             on_progress(place, read_progress(jobs[place]))

@@ -10,7 +10,6 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,57 +18,14 @@ import ray
 from orchestrator.errors import ArtifactError, OrchestratorError
 from orchestrator.executors.protocol import SweepJob
 from orchestrator.executors.trial_run import start_trial_run
-from orchestrator.on_ray.trial_desk import ALONE_AFTER, FAILS_AFTER
-from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, Row, TrialTurn, keep_state, kept_state
+from orchestrator.on_ray.folders import Folders
+from orchestrator.on_ray.trial_desk import FAILS_AFTER
+from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, TrialTurn, keep_state, kept_state
+from orchestrator.on_ray.trial_seat import Seat
 from orchestrator.training.pack import Pack, Told
 
 PATIENCE_S = 30.0  # a member that nobody asks for leaves: the process that asked for it has died
 CULPRIT = "the process that trained it died three times, the last time while it trained this trial alone"
-
-
-@dataclass
-class _Seat:
-    """A trial at this worker."""
-
-    turn: TrialTurn
-    journal: Journal
-    deaths: int
-    epochs: float  # of the whole training, where an earlier process has told some
-    seconds_before: float
-    is_asked: bool = True  # for an epoch that it has not told yet
-    asked_at: float = field(default_factory=time.monotonic)
-    joined_at: float = 0.0
-    run_key: str = ""
-    is_member: bool = False
-    epoch: int = 0  # the last one that it was trained for
-    leaves: bool = False
-    keep_at: int | None = None  # after this epoch its state is copied, and it leaves
-    is_gone: bool = False
-    has_ended: bool = False
-    error: str = ""
-
-    @property
-    def is_alone(self) -> bool:
-        return self.deaths >= ALONE_AFTER
-
-    @property
-    def is_to_be_kept(self) -> bool:
-        return self.keep_at is not None and self.epoch >= self.keep_at
-
-    @property
-    def waits(self) -> bool:
-        return self.is_asked and not (self.is_member or self.has_ended or self.leaves)
-
-    def next_row(self, after_epoch: int) -> Row | None:
-        return next((row for row in self.journal.rows if row[EPOCH] > after_epoch), None)
-
-    def answer(self, after_epoch: int) -> dict[str, Any] | None:
-        """What its trial is told, or None while there is nothing yet."""
-        row = self.next_row(after_epoch)
-        if row is not None and (self.has_ended or row[EPOCH] < self.epochs):
-            is_last = self.has_ended and not self.error and row is self.journal.rows[-1]
-            return {"row": row, "has_ended": is_last, "error": ""}
-        return {"row": None, "has_ended": True, "error": self.error} if self.has_ended else None
 
 
 class TrialWorker:
@@ -79,12 +35,16 @@ class TrialWorker:
         place: of this worker among those of the sweep.
         is_judged: a scheduler decides after each epoch whether a trial goes on.
         desk: name of the `TrialDesk`'s actor; its handle would be an object, which a restart could find lost.
+        folders: how this process comes to the sweep's.
     """
 
-    def __init__(self, place: int, job: SweepJob, most_members: int, is_judged: bool, desk: str) -> None:
+    def __init__(
+        self, place: int, job: SweepJob, most_members: int, is_judged: bool, desk: str, folders: Folders
+    ) -> None:
+        self._folders = folders
         self._place, self._job, self._most, self._is_judged = place, job, most_members, is_judged
         self._desk = ray.get_actor(desk)
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, Seat] = {}
         self._changed = threading.Condition()
         self._closes = False
         self._trained: tuple[str, ...] = ()
@@ -111,7 +71,7 @@ class TrialWorker:
             self._changed.wait_for(lambda: seat.is_gone or seat.answer(after_epoch) is not None)
             answer = seat.answer(after_epoch) or {"row": None, "has_ended": False, "error": ""}
             if answer["has_ended"]:
-                self._seats.pop(turn.key, None)
+                self._give_up(turn)
             return answer
 
     def keep(self, turn: TrialTurn, epoch: int) -> None:
@@ -128,7 +88,7 @@ class TrialWorker:
             self._changed.notify_all()
             self._changed.wait_for(lambda: seat.is_gone or seat.has_ended)
             if seat.has_ended:
-                self._seats.pop(turn.key, None)
+                self._give_up(turn)
         if not kept_state(self._job.folder, turn, epoch).is_file():
             raise ArtifactError(
                 f"the state of trial {turn.number} after epoch {epoch} could not be kept: {seat.error or 'it is lost'}",
@@ -144,18 +104,36 @@ class TrialWorker:
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: seat.is_gone)
             elif seat is not None:
-                self._seats.pop(turn.key)
+                self._give_up(turn)
                 seat.is_gone = True
                 self._changed.notify_all()
 
-    def _seat(self, turn: TrialTurn) -> _Seat:
+    def _seat(self, turn: TrialTurn) -> Seat:
         """The seat of a trial, a new one if it has none."""
         if turn.key not in self._seats:
+            if (copied := self._folders.here()) is not None:
+                for folder in self._written(turn):
+                    copied.bring(folder)
+                    copied.watch(folder)
+                if (spool := self._job.template.spool) is not None:
+                    copied.watch(Path(spool), new_only=True)
             deaths, journal = ray.get(self._desk.deaths.remote(turn.key)), Journal(turn.folder(self._job.folder))
             # An earlier process told the last of these rows, but perhaps not that it was the end.
             epochs = self._job.make_job(turn.number, turn.values).training.epochs if journal.rows else math.inf
-            self._seats[turn.key] = _Seat(turn, journal, deaths, epochs, journal.seconds)
+            self._seats[turn.key] = Seat(turn, journal, deaths, epochs, journal.seconds)
         return self._seats[turn.key]
+
+    def _written(self, turn: TrialTurn) -> tuple[Path, ...]:
+        """The folders that training a trial writes."""
+        return turn.folder(self._job.folder), kept_state(self._job.folder, turn, 0).parent
+
+    def _give_up(self, turn: TrialTurn) -> None:
+        """Take the trial's seat away, when what it wrote is where the sweep's folder is."""
+        if (copied := self._folders.here()) is not None:
+            for folder in self._written(turn):
+                copied.let_go(folder)
+            copied.send()
+        self._seats.pop(turn.key, None)
 
     def close(self) -> None:
         """Let all trials go; returns when their states are in checkpoints."""
@@ -163,6 +141,8 @@ class TrialWorker:
             self._closes = True
             self._changed.notify_all()
         self._thread.join()
+        if (copied := self._folders.here()) is not None:
+            copied.send()
 
     def _work(self) -> None:
         try:
@@ -197,10 +177,10 @@ class TrialWorker:
             self._step()
             self._tell_whom_it_trains()
 
-    def _members(self) -> list[_Seat]:
+    def _members(self) -> list[Seat]:
         return [seat for seat in self._seats.values() if seat.is_member]
 
-    def _leaving(self) -> list[_Seat]:
+    def _leaving(self) -> list[Seat]:
         """Members to be given up: their trials were let go, nobody asks for them, or another one must run alone."""
         late = time.monotonic() - PATIENCE_S
         makes_room = any(seat.is_alone and seat.waits for seat in self._seats.values())
@@ -213,7 +193,7 @@ class TrialWorker:
             or (makes_room and not seat.is_alone)
         ]
 
-    def _joining(self) -> list[_Seat]:
+    def _joining(self) -> list[Seat]:
         members, waiting = self._members(), [seat for seat in self._seats.values() if seat.waits]
         if any(seat.is_alone for seat in members):
             return []
@@ -226,7 +206,7 @@ class TrialWorker:
         is_free = not any(seat.is_to_be_kept for seat in members)
         return bool(members) and is_free and (not self._is_judged or all(seat.is_asked for seat in members))
 
-    def _join(self, seat: _Seat) -> None:
+    def _join(self, seat: Seat) -> None:
         turn, error = seat.turn, ""
         try:
             if seat.deaths >= FAILS_AFTER:
@@ -234,6 +214,10 @@ class TrialWorker:
             training = self._job.make_job(turn.number, turn.values)
             start_trial_run(self._job, training, turn.number, turn.values)
             self._tell_whom_it_trains(turn.key)
+            self._folders.bring_artifacts(training.model_dump(mode="json", exclude={"folder", "spool"}))
+            if turn.start is not None:
+                self._folders.bring_file(Path(turn.start).with_suffix(".json"))
+                self._folders.bring_file(Path(turn.start))
             self._pack.join(
                 training.model_copy(update={"folder": str(turn.folder(self._job.folder))}),
                 Path(turn.start) if turn.start is not None else None,
@@ -247,7 +231,7 @@ class TrialWorker:
             seat.epoch = 0 if error else self._pack.epoch(training.run_key)
             self._changed.notify_all()
 
-    def _leave(self, seat: _Seat) -> None:
+    def _leave(self, seat: Seat) -> None:
         try:
             if seat.is_to_be_kept:
                 keep_state(self._job.folder, seat.turn, seat.epoch, self._pack.keep(seat.run_key))
@@ -257,7 +241,7 @@ class TrialWorker:
         with self._changed:
             seat.is_member = False
             if seat.leaves or seat.is_to_be_kept or not seat.is_asked:
-                self._seats.pop(seat.turn.key, None)
+                self._give_up(seat.turn)
                 seat.is_gone = True
             else:  # it waits for its turn
                 seat.seconds_before += time.monotonic() - seat.joined_at
@@ -277,7 +261,7 @@ class TrialWorker:
                 self._publish(one, next(seat for seat in members if seat.run_key == one.run_key))
             self._changed.notify_all()
 
-    def _publish(self, told: Told, seat: _Seat) -> None:
+    def _publish(self, told: Told, seat: Seat) -> None:
         if told.progress is not None:
             seconds = seat.seconds_before + time.monotonic() - seat.joined_at
             row = {EPOCH: float(told.progress.epoch), SECONDS: seconds, **told.progress.metrics}

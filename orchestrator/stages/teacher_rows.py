@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +56,10 @@ class PayingWorker(Frozen):
         """See `TableWorker`; here there is nothing to fetch."""
         return rows
 
+    def reads(self) -> Sequence[str]:
+        """See `TableWorker`: whatever text the settings hold may be a path."""
+        return list(_texts(self.model_dump(mode="json")))
+
     def open(self, *, own_process: bool) -> TableFunction:
         """See `TableWorker`."""
         limit = self.timeout_s if own_process else None
@@ -63,6 +68,14 @@ class PayingWorker(Frozen):
     @abstractmethod
     def load(self) -> TeacherFunction:
         """Load the model."""
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,19 @@
 
 Needs root, iproute2, util-linux, sshd and rsync. A machine sees this one's programs, and only its own processes, its
 own /tmp, /dev/shm, /run and home, and one folder that all machines share at /mnt/shared. Its power is cut by ending the
-first of its processes; the kernel then ends all others. Knows nothing of Ray.
+first of its processes; the kernel then ends all others. An object store may run beside them. Knows nothing of Ray.
 """
 
+import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+import pyarrow.fs as pafs
 
 NETWORK, BRIDGE = "10.213.7", "vdbridge"
 USER = "ray"
@@ -19,7 +22,7 @@ TOOLS = ("ip", "ss", "unshare", "nsenter", "sshd", "ssh-keygen", "rsync")
 INIT = """set -e
 mount --make-rprivate /
 for name in passwd shadow hosts; do mount --bind {folder}/$name /etc/$name; done
-mount -t tmpfs tmpfs /mnt && mkdir /mnt/shared && mount --bind {shared} /mnt/shared
+mount -t tmpfs tmpfs /mnt && {share}
 mount -t tmpfs tmpfs /home && mkdir /home/{user} && mount --bind {folder}/home /home/{user}
 mount -t tmpfs tmpfs /dev/shm && chmod 1777 /dev/shm
 mount -t tmpfs tmpfs /run && mkdir /run/sshd /run/disk && mount --bind {folder} /run/disk
@@ -71,11 +74,11 @@ class Host:
         name: at most ten letters and digits.
         number: the last part of its address.
         folder: of its disk; kept when its power is cut.
-        shared: what it sees at /mnt/shared.
+        shared: what it sees at /mnt/shared, as other machines do; None: nothing.
         public_key: whose owner may log in.
     """
 
-    def __init__(self, name: str, number: int, folder: Path, shared: Path, public_key: str) -> None:
+    def __init__(self, name: str, number: int, folder: Path, shared: Path | None, public_key: str) -> None:
         self.name, self.address, self.folder = name, f"{NETWORK}.{number}", folder
         self._shared, self._space, self._link = shared, f"vd-{name}", f"vd-{name}"
         self._init: subprocess.Popen[bytes] | None = None
@@ -102,9 +105,8 @@ class Host:
         _run(*inside, "address", "add", f"{self.address}/24", "dev", "eth0")
         _run(*inside, "link", "set", "eth0", "up")
         _run(*inside, "route", "add", "default", "via", f"{NETWORK}.1")
-        script = INIT.format(
-            folder=self.folder, shared=self._shared, user=USER, name=self.name, sshd=shutil.which("sshd")
-        )
+        share = "true" if self._shared is None else f"mkdir /mnt/shared && mount --bind {self._shared} /mnt/shared"
+        script = INIT.format(folder=self.folder, share=share, user=USER, name=self.name, sshd=shutil.which("sshd"))
         own = ("unshare", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
         with (self.folder / "init.log").open("ab") as log:
             self._init = subprocess.Popen(
@@ -162,6 +164,46 @@ class Host:
     def _clear(self) -> None:
         for command in (("ip", "link", "delete", self._link), ("ip", "netns", "delete", self._space)):
             subprocess.run(command, capture_output=True, check=False)
+
+
+class ObjectStore:
+    """A server of the S3 protocol (moto's) on the network's own address, with one bucket; it forgets all when it ends.
+
+    Credentials lie in `~/.aws` of whoever is given them, as real ones do.
+    """
+
+    PORT, BUCKET = 5000, "bucket"
+    CREDENTIALS = "[default]\naws_access_key_id = testing\naws_secret_access_key = testing\n"
+
+    def __enter__(self) -> "ObjectStore":
+        command = [sys.executable, "-m", "moto.server", "-H", f"{NETWORK}.1", "-p", str(self.PORT)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._server = subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, **quiet)
+        until = time.monotonic() + 60
+        while True:
+            try:
+                pafs.S3FileSystem(**self._options(), allow_bucket_creation=True).create_dir(self.BUCKET)
+                return self
+            except OSError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
+
+    def __exit__(self, *error: object) -> None:
+        self._server.kill()
+        self._server.wait()
+
+    def _options(self) -> dict[str, str]:
+        return {"endpoint_override": f"{NETWORK}.1:{self.PORT}", "scheme": "http", "region": "us-east-1"}
+
+    def uri(self, name: str) -> str:
+        """Of a folder in the bucket."""
+        return f"s3://{self.BUCKET}/{name}?" + "&".join(f"{key}={value}" for key, value in self._options().items())
+
+    def give_credentials(self, home: Path) -> None:
+        """To a user."""
+        (home / ".aws").mkdir(exist_ok=True)
+        (home / ".aws" / "credentials").write_text(self.CREDENTIALS)
 
 
 def make_key(path: Path) -> str:

@@ -53,6 +53,24 @@ def write_space(folder: Path) -> None:
     write_json(folder / SPACE, space)  # JSON is YAML
 
 
+@dataclass(frozen=True)
+class Storage:
+    """Where a line's results lie, as this process sees it.
+
+    Attributes:
+        work: the folder in which artifacts are made and read.
+        stores: folder or URI of the teacher stores.
+    """
+
+    work: Path
+    stores: str
+
+    @classmethod
+    def of_folder(cls, root: Path) -> "Storage":
+        """A storage root that is a folder."""
+        return cls(root, str(root / "store"))
+
+
 def arguments(root: str, sheet: str, more: Mapping[str, Any] | None = None) -> list[str]:
     """The arguments of every command: experiment, execution, storage."""
     settings = {**EXECUTION, **(more or {}), "storage_root": root}
@@ -73,15 +91,15 @@ class Phase:
     """
 
     command: str
-    done: Callable[[Path], int]
+    done: Callable[[Storage], int]
     moment: int
     unit: str
     folder: str
     title: str
 
-    def is_over(self, root: Path) -> bool:
+    def is_over(self, storage: Storage) -> bool:
         """Whether there is nothing left to be disturbed."""
-        return (root / NAME / self.folder / MANIFEST_NAME).is_file()
+        return (storage.work / NAME / self.folder / MANIFEST_NAME).is_file()
 
     def working(self, processes: list[psutil.Process]) -> int:
         """How many of these processes are at this work."""
@@ -94,17 +112,17 @@ class Phase:
         return found
 
 
-def _commits(root: Path) -> int:
-    return sum(1 for path in (root / "store").glob("captions/*/parts/*") if not path.name.startswith("."))
+def _commits(storage: Storage) -> int:
+    return sum(store.num_parts() for store in _stores(storage) if "captions" in str(store.folder))
 
 
-def _trial_epochs(root: Path) -> int:
-    folders = (root / NAME / "sweeps" / SWEEP / TRIALS).glob("[0-9]*")
+def _trial_epochs(storage: Storage) -> int:
+    folders = (storage.work / NAME / "sweeps" / SWEEP / TRIALS).glob("[0-9]*")
     return sum(Journal(folder).epoch for folder in folders)
 
 
-def _epochs(root: Path) -> int:
-    path = root / NAME / "arms" / "distilled" / PROGRESS
+def _epochs(storage: Storage) -> int:
+    path = storage.work / NAME / "arms" / "distilled" / PROGRESS
     return int(read_json(path).get("epoch", 0)) if path.is_file() else 0
 
 
@@ -117,7 +135,7 @@ CAPTION, TRAIN = PHASES[0], PHASES[-1]
 
 
 def at_moment(
-    phase: Phase, root: Path, lives: Callable[[], bool], work: Callable[[], list[int]] = lambda: [1]
+    phase: Phase, storage: Storage, lives: Callable[[], bool], work: Callable[[], list[int]] = lambda: [1]
 ) -> tuple[int, list[int]]:
     """Wait for the moment of a loss; returns how much is done, and how many processes are at work on each node.
 
@@ -129,27 +147,27 @@ def at_moment(
         SystemExit: the command ended before, or never came so far.
     """
     until = time.monotonic() + PATIENCE_S
-    while (done := phase.done(root)) < phase.moment or not any(at_work := work()):
+    while (done := phase.done(storage)) < phase.moment or not any(at_work := work()):
         if not lives() or time.monotonic() > until:
             raise SystemExit(f"{phase.command} ended, or stood still, after {done} {phase.unit}")
         time.sleep(0.1)
-    if phase.is_over(root):
+    if phase.is_over(storage):
         raise SystemExit(f"{phase.command} was over before it could be disturbed")
     return done, at_work
 
 
-def content(root: Path) -> dict[str, str]:
+def content(storage: Storage) -> dict[str, str]:
     """What must not depend on any loss, part by part, as text."""
-    base = root / NAME
+    base = storage.work / NAME
     view = read_table(base / "captions" / "captions.parquet").select(["key", "image_id", "prompt", "caption"])
     found: dict[str, Any] = {
         "captions": view.to_pydict(),
         "sweep": chaos_sweep.content(base / "sweeps" / SWEEP),
         "best": yaml.safe_load((base / "sweeps" / SWEEP / "best.yaml").read_text()),  # remarks in it name folders
     }
-    for store in _stores(root):
+    for store in _stores(storage):
         problems, _ = verify_store(store, repair=False)
-        found[f"store {describe(store)['store'].removeprefix(str(root))}"] = [store.digest(), problems]
+        found[f"store {'/'.join(str(store.folder).split('/')[-2:])}"] = [store.digest(), problems]
     for folder in ("index", "embeddings", "shards", "arms/distilled", "evaluations/distilled"):
         files = read_json(base / folder / MANIFEST_NAME)["files"]
         kept = (".tar", ".npy", "images.parquet", "texts.parquet", "predictions.parquet", STUDENT)
@@ -160,14 +178,14 @@ def content(root: Path) -> dict[str, str]:
     return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}
 
 
-def paid_twice(root: Path) -> int:
+def paid_twice(storage: Storage) -> int:
     """Rows of captions that went through the model more than once."""
-    about = [describe(store) for store in _stores(root) if "captions" in str(store.folder)]
+    about = [describe(store) for store in _stores(storage) if "captions" in str(store.folder)]
     return round(sum(one["model_rows"] - one["rows"] for one in about))
 
 
-def _stores(root: Path) -> list[TeacherStore]:
-    return stores_below(str(root / "store"))
+def _stores(storage: Storage) -> list[TeacherStore]:
+    return stores_below(storage.stores)
 
 
 @dataclass

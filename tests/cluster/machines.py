@@ -7,6 +7,7 @@ import contextlib
 import json
 import secrets
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,12 +20,13 @@ from typing import Any
 import psutil
 import yaml
 
+from orchestrator.config.execution import Execution
 from tests.cluster import line
-from tests.cluster.hosts import USER, Host, Network, make_key, remove_all
-from tests.cluster.line import NUM_CPUS_PER_NODE
+from tests.cluster.hosts import USER, Host, Network, ObjectStore, make_key, remove_all
+from tests.cluster.line import NUM_CPUS_PER_NODE, Storage
 from tests.cluster.raylets import make_checkout
 
-CHECKOUT, SHARED = f"/home/{USER}/vlm-distill", "/mnt/shared"
+CHECKOUT, SHARED, SCRATCH = f"/home/{USER}/vlm-distill", "/mnt/shared", f"/home/{USER}/scratch"
 SHEET = "clusters/on_premise.yaml"
 IDLE_MINUTES = 0.5  # after which a scaled cluster gives a worker back
 TRIES = 4  # of `ray up`: a node gets 30 seconds from Ray to come up, which a busy machine may not manage
@@ -48,19 +50,25 @@ def cluster_file(head: Host, workers: list[Host], *, scaled: bool) -> str:
 
 
 class Machines:
-    """A head, two workers and a desk, from which people work."""
+    """A head, two workers and a desk, from which people work.
 
-    def __init__(self, folder: Path, *, scaled: bool = False) -> None:
-        shared = folder / "shared"
-        shared.mkdir(parents=True, exist_ok=True)
+    Args:
+        bucket: of which storage roots are folders; None: they lie in a folder that all machines share.
+    """
+
+    def __init__(self, folder: Path, bucket: ObjectStore | None, *, scaled: bool = False) -> None:
+        self._bucket, shared = bucket, folder / "shared" if bucket is None else None
+        (shared or folder).mkdir(parents=True, exist_ok=True)
         key = folder / "desk" / "home" / ".ssh" / "id_ed25519"
         public = make_key(key)
-        self.folder, self.shared = folder, shared
+        self.folder = folder
         self.head, self.desk, *self.workers = (
             Host(name, number, folder / name, shared, public)
             for name, number in (("head", 10), ("desk", 20), ("worker1", 11), ("worker2", 12))
         )
         for host in self.all:
+            if bucket is not None:
+                bucket.give_credentials(host.home)
             link = host.home / "vlm-distill-env"
             link.unlink(missing_ok=True)
             link.symlink_to(line.PROJECT / ".venv")
@@ -74,6 +82,26 @@ class Machines:
             token.write_text(secrets.token_hex(32))
         self.num_at_first = 2 if scaled else 1 + len(self.workers)
         self._tunnel: subprocess.Popen[bytes] | None = None
+
+    def _root(self, name: str) -> str:
+        return f"{SHARED}/{name}" if self._bucket is None else self._bucket.uri(name)
+
+    def storage(self, name: str) -> Storage:
+        """Where the results of a storage root lie, for us here."""
+        if self._bucket is None:
+            return Storage.of_folder(self.folder / "shared" / name)
+        execution = Execution(name="", storage_root=self._root(name), scratch=SCRATCH)
+        return Storage(self.head.home / "scratch" / execution.work_folder.name, execution.stores.uri)
+
+    def fresh(self, name: str) -> str:
+        """An empty storage root."""
+        line.fresh(self.storage(name).work)
+        return name
+
+    def forget(self, name: str) -> None:
+        """Lose what the head's disk has of a storage root that lies in a bucket."""
+        if self._bucket is not None:
+            shutil.rmtree(self.storage(name).work)
 
     @property
     def all(self) -> list[Host]:
@@ -132,7 +160,8 @@ class Machines:
 
     def submit(self, job: str, root: str, settings: Mapping[str, Any] | None = None) -> subprocess.Popen[bytes]:
         """`orchestrator submit` at the desk, followed to the job's end."""
-        given = line.arguments(f"{SHARED}/{root}", "jobs/executions/on_premise.yaml", settings)
+        more = {} if self._bucket is None else {"scratch": SCRATCH}
+        given = line.arguments(self._root(root), "jobs/executions/on_premise.yaml", {**more, **(settings or {})})
         return self.at_desk(shlex.join(["orchestrator", "submit", "--wait-s", "120", job, *given]))
 
     def last_line(self) -> dict[str, Any]:
@@ -153,11 +182,11 @@ def close_terminal(command: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def machines(folder: Path, *, scaled: bool = False) -> Iterator[Machines]:
+def machines(folder: Path, *, in_bucket: bool, scaled: bool = False) -> Iterator[Machines]:
     """The machines with power, taken away with the block."""
-    made = Machines(folder, scaled=scaled)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    with Network():
+    with Network(), ObjectStore() if in_bucket else contextlib.nullcontext() as bucket:
+        made = Machines(folder, bucket, scaled=scaled)
         try:
             for host in made.all:
                 host.start()

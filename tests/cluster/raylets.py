@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from tests.cluster import line
-from tests.cluster.line import NUM_CPUS_PER_NODE, PHASES, Phase, Record
+from tests.cluster.line import NUM_CPUS_PER_NODE, PHASES, Phase, Record, Storage
 
 HEAD_ARGS = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 100 * 2**20}
 NODE_ARGS = {"num_cpus": NUM_CPUS_PER_NODE, "object_store_memory": 100 * 2**20}
@@ -122,7 +122,8 @@ def main() -> int:
                 line.fresh(rough)
             begun = time.monotonic()
             command = cluster.start(phase.command, rough)
-            done, work = line.at_moment(phase, rough, partial(_runs, command), partial(cluster.work, phase))
+            storage = Storage.of_folder(rough)
+            done, work = line.at_moment(phase, storage, partial(_runs, command), partial(cluster.work, phase))
             cluster.lose(work.index(max(work)))
             lost = f"a node with {max(work)} of {sum(work)} processes at work"
             if code := command.wait():
@@ -148,11 +149,12 @@ def make_checkout(target: Path) -> None:
 
 def told(record: Record, calm: Path, rough: Path) -> int:
     """Compare, and tell the figure."""
-    different = line.compare(line.content(calm), line.content(rough))
+    calmly, roughly = Storage.of_folder(calm), Storage.of_folder(rough)
+    different = line.compare(line.content(calmly), line.content(roughly))
     print(
         f"three raylets: {len(PHASES)} nodes killed, one in each of {', '.join(p.command for p in PHASES)}: "
         + (f"DIFFERENT: {', '.join(different)}" if different else "every result identical to the undisturbed run's")
-        + f"; {line.paid_twice(rough)} captions paid twice ({line.paid_twice(calm)} without a loss)"
+        + f"; {line.paid_twice(roughly)} captions paid twice ({line.paid_twice(calmly)} without a loss)"
     )
     return 1 if different else 0
 

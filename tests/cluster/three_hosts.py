@@ -11,27 +11,29 @@ are repeated. Every result must be that of an undisturbed run, to the last bit. 
 Before all that, a cluster of the same file with `min_workers: 1` has to get its second worker when a job waits for it,
 and to give it back when it is idle. (With none, Ray's provider of local machines never learns how large a worker is.)
 
-    python -m tests.cluster.three_hosts [--folder runs/cluster-test/three-hosts] [--part scale|down]     (as root)
+With `--storage bucket` the machines share no folder: the storage root lies in an object store beside them, and the head
+loses its disk with its power.
 
-Phases that are done are kept in the folder, so that an interrupted suite goes on; `--part` does only the scaling, or
-only brings the machines up and takes the cluster down. The last line is the figure.
+    python -m tests.cluster.three_hosts [--storage bucket] [--part scale|down]     (as root)
+
+Phases that are done are kept in the folder, so that an interrupted suite goes on (with a bucket, which is forgotten,
+from the beginning); `--part` does only the scaling, or only brings the machines up and takes the cluster down. The last
+line is the figure.
 """
 
 import argparse
 import contextlib
 import json
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
 
 import psutil
 
-from orchestrator.artifacts.manifest import MANIFEST_NAME
 from tests.cluster import line
-from tests.cluster.hosts import Host, missing_tools
-from tests.cluster.line import CAPTION, NAME, NUM_CPUS_PER_NODE, PHASES, TRAIN, Record
+from tests.cluster.hosts import NETWORK, Host, missing_tools
+from tests.cluster.line import CAPTION, NUM_CPUS_PER_NODE, PHASES, TRAIN, Record
 from tests.cluster.machines import SHEET, Machines, close_terminal, machines
 
 WITHOUT_LINK_S, EXIT_LOST = 5.0, 81
@@ -41,10 +43,12 @@ SWITCHED_OFF_S = 40.0  # Ray notices within half a minute; a machine that came b
 
 def lose_worker(made: Machines, phase: line.Phase, record: Record) -> None:
     """One phase: a worker at work loses link and power, the job ends well, the worker comes back."""
-    begun, root = time.monotonic(), made.shared / "disturbed"
-    command = made.submit(phase.command, "disturbed")
+    begun, command = time.monotonic(), made.submit(phase.command, "disturbed")
     done, work = line.at_moment(
-        phase, root, lambda: command.poll() is None, lambda: [phase.working(one.processes()) for one in made.workers]
+        phase,
+        made.storage("disturbed"),
+        lambda: command.poll() is None,
+        lambda: [phase.working(one.processes()) for one in made.workers],
     )
     worker = made.workers[work.index(max(work))]
     worker.cut_link()
@@ -70,17 +74,12 @@ def lose_worker(made: Machines, phase: line.Phase, record: Record) -> None:
 
 def lose_head(made: Machines, record: Record) -> None:
     """The head loses link and power in the middle of a training; switched on, the same commands go on."""
-    root = made.shared / "headless"
-    if not (root / NAME).is_dir():
-        shutil.copytree(made.shared / "undisturbed", line.fresh(root), dirs_exist_ok=True)
-    for part in ("arms", "evaluations", "report"):
-        shutil.rmtree(root / NAME / part, ignore_errors=True)
-    assert (root / NAME / "sweeps" / line.SWEEP / MANIFEST_NAME).is_file()
-    command = made.submit("run", "headless")
-    done, _ = line.at_moment(TRAIN, root, lambda: command.poll() is None)
+    command = made.submit("run", made.fresh("headless"))
+    done, _ = line.at_moment(TRAIN, made.storage("headless"), lambda: command.poll() is None)
     made.head.cut_link()
     time.sleep(WITHOUT_LINK_S)
     made.head.cut_power()
+    made.forget("headless")
     code, status = command.wait(), made.last_line()["status"]
     if (code, status) != (EXIT_LOST, "LOST"):
         raise SystemExit(f"submit told {status} and ended with {code} when the head was gone")
@@ -98,11 +97,11 @@ def lose_head(made: Machines, record: Record) -> None:
 def scale(made: Machines) -> str:
     """The second worker comes when a job waits for it, and goes when it is idle; returns when."""
     bring_up(made)
-    begun, root = time.monotonic(), line.fresh(made.shared / "scaled")
+    begun, root = time.monotonic(), made.fresh("scaled")
     grows_to = [{"num_nodes": len(made.workers), "num_cpus": NUM_CPUS_PER_NODE}]
     # two actors that need all of a node each: one worker has no place for the second
     whole = {"cluster.grows_to": json.dumps(grows_to), "captioning.num_cpus_per_actor": NUM_CPUS_PER_NODE}
-    command = made.submit(CAPTION.command, root.name, whole)
+    command = made.submit(CAPTION.command, root, whole)
     made.until(lambda: made.nodes() == 1 + len(made.workers), "the second worker came")
     came = time.monotonic()
     if code := command.wait():
@@ -131,11 +130,11 @@ def rest(host: Host) -> dict[str, list[str]]:
 
 def take_down(made: Machines) -> str:
     """`ray down` while a job is at work; returns what it ended, and that nothing is left of it."""
-    hosts, root = (made.head, *made.workers), line.fresh(made.shared / "unfinished")
-    command = made.submit(CAPTION.command, root.name)
+    hosts, root = (made.head, *made.workers), made.fresh("unfinished")
+    command = made.submit(CAPTION.command, root)
     line.at_moment(
         CAPTION,
-        root,
+        made.storage(root),
         lambda: command.poll() is None,
         lambda: [CAPTION.working(one.processes()) for one in made.workers],
     )
@@ -162,31 +161,37 @@ def take_down(made: Machines) -> str:
 def main() -> int:
     """Up, undisturbed, each phase with a loss, the head's loss, down; then compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--folder", type=Path, default=Path("runs/cluster-test/three-hosts"))
+    parser.add_argument("--folder", type=Path, default=Path("runs/cluster-test"))
+    parser.add_argument("--storage", choices=("folder", "bucket"), default="folder")
     parser.add_argument("--part", choices=("all", "scale", "down"), default="all")
     given = parser.parse_args()
-    folder: Path = given.folder.resolve()
+    in_bucket = given.storage == "bucket"
+    folder: Path = given.folder.resolve() / ("three-hosts-bucket" if in_bucket else "three-hosts")
     if os.geteuid() != 0 or (missing := missing_tools()):
         print(f"three hosts: NOT RUN: needs root and {', '.join(missing) if os.geteuid() == 0 else 'its tools'}")
         return 69
     folder.mkdir(parents=True, exist_ok=True)
     if given.part == "down":
-        with machines(folder) as made:
+        with machines(folder, in_bucket=in_bucket) as made:
             bring_up(made)
             print(take_down(made))
         return 0
+    if in_bucket:
+        os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "testing"
+        os.environ["NO_PROXY"] = os.environ["no_proxy"] = NETWORK + ".1"
+        (folder / "record.json").unlink(missing_ok=True)
     record = Record(folder / "record.json")
     record.tell_again()
     if "scale" not in record:
-        with machines(folder, scaled=True) as made:
+        with machines(folder, in_bucket=in_bucket, scaled=True) as made:
             record.keep("scale", scale(made))
             made.close_tunnel()
     if given.part == "scale":
         return 0
-    if "down" not in record:
-        with machines(folder) as made:
+    with machines(folder, in_bucket=in_bucket) as made:
+        if "down" not in record:
             disturb(made, record)
-    return told(folder, record)
+        return told(made)
 
 
 def bring_up(made: Machines) -> None:
@@ -200,29 +205,28 @@ def disturb(made: Machines, record: Record) -> None:
     bring_up(made)
     if "undisturbed" not in record:
         begun = time.monotonic()
-        root = line.fresh(made.shared / "undisturbed")
-        if code := made.submit("run", root.name).wait():
+        if code := made.submit("run", made.fresh("undisturbed")).wait():
             raise SystemExit(f"the undisturbed job ended with {code}; see {made.folder}/desk.log")
         record.keep("undisturbed", f"undisturbed: the line, submitted, in {time.monotonic() - begun:.0f} s")
     for phase in PHASES:
         if phase.command not in record:
             if phase is CAPTION:
-                line.fresh(made.shared / "disturbed")
+                made.fresh("disturbed")
             lose_worker(made, phase, record)
     if "head" not in record:
         lose_head(made, record)
     record.keep("down", take_down(made))
 
 
-def told(folder: Path, record: Record) -> int:
+def told(made: Machines) -> int:
     """Compare, and tell the figure."""
-    wanted = line.content(folder / "shared" / "undisturbed")
+    wanted = line.content(made.storage("undisturbed"))
     different = [
         f"{root}: {part}"
         for root in ("disturbed", "headless")
-        for part in line.compare(wanted, line.content(folder / "shared" / root))
+        for part in line.compare(wanted, line.content(made.storage(root)))
     ]
-    twice = [line.paid_twice(folder / "shared" / root) for root in ("disturbed", "undisturbed")]
+    twice = [line.paid_twice(made.storage(root)) for root in ("disturbed", "undisturbed")]
     same = f"DIFFERENT: {different}" if different else "every result identical to the undisturbed run's"
     print(
         f"three hosts: {len(PHASES)} workers lost, one in each of {', '.join(p.command for p in PHASES)}, and the head "

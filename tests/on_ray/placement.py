@@ -26,6 +26,10 @@ class PlacementWorker:
         """See `TableWorker`."""
         return rows
 
+    def reads(self) -> tuple[str, ...]:
+        """See `TableWorker`."""
+        return ()
+
     def open(self, *, own_process: bool) -> TableFunction:
         """See `TableWorker`."""
         import ray

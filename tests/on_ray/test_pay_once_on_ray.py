@@ -37,6 +37,10 @@ class FaultyWorker:
         """See `TableWorker`."""
         return rows
 
+    def reads(self) -> tuple[str, ...]:
+        """See `TableWorker`."""
+        return ()
+
     def open(self, *, own_process: bool) -> TableFunction:
         """See `TableWorker`."""
         return PayOnce(TeacherStore(self.store), "a run", (), Faulty(), self.timeout_s if own_process else None)

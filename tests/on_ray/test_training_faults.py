@@ -14,6 +14,7 @@ from torch import Tensor
 
 from orchestrator.config.execution import WorkerSettings
 from orchestrator.errors import Stopped
+from orchestrator.on_ray.folders import Folders
 from orchestrator.on_ray.preemption import STOP
 from orchestrator.on_ray.train import train_distributed
 from orchestrator.training.checkpoint import read_state
@@ -121,7 +122,7 @@ def test_a_drained_node_is_lost_and_another_comes_and_the_global_batch_stays(
     job, alone = (line.job(tmp_path / name, OVERRIDES) for name in ("elastic", "alone"))
     disturb = Disturbance(*two_nodes, Path(job.folder))
     workers = WorkerSettings(num_workers=(1, 2), max_failures=3, resize_every_s=2)
-    train_distributed(job, workers, tmp_path / "ray", disturb)
+    train_distributed(job, workers, tmp_path / "ray", Folders(tmp_path), disturb)
     assert disturb.seen == [2, 1, 2]
     stopped_at = newest(job)["step"]
     changing = train_to(job, 4)  # on one worker again

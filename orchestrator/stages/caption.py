@@ -23,7 +23,8 @@ from orchestrator.errors import ArtifactError
 from orchestrator.executors.pay_once import Row
 from orchestrator.stages.context import QUARANTINE_NAME, Context, Counts, Plan
 from orchestrator.stages.image_rows import ADDRESS, by_image, fetch_images, image_of
-from orchestrator.stages.teacher_rows import Job, PayingWorker, make_rows, open_store
+from orchestrator.stages.paying_worker import PayingWorker
+from orchestrator.stages.teacher_rows import Job, make_rows, open_store
 
 CAPTIONS, QUARANTINE = "captions.parquet", QUARANTINE_NAME
 CHUNK_IMAGES = 1 << 16

@@ -21,7 +21,8 @@ from orchestrator.errors import DataError
 from orchestrator.executors.pay_once import Row
 from orchestrator.stages import index
 from orchestrator.stages.context import Context, Counts, Plan
-from orchestrator.stages.teacher_rows import Job, PayingWorker, make_rows, open_store
+from orchestrator.stages.paying_worker import PayingWorker
+from orchestrator.stages.teacher_rows import Job, make_rows, open_store
 
 DESCRIPTIONS = "descriptions.parquet"
 ITEM_SCHEMA = pa.schema([("prompt_text", pa.string()), ("keys", pa.list_(pa.string()))])

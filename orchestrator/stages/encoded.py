@@ -26,7 +26,8 @@ from orchestrator.errors import ArtifactError
 from orchestrator.executors.pay_once import Row, TeacherFunction
 from orchestrator.stages.context import Context
 from orchestrator.stages.image_rows import ADDRESS, fetch_images, image_of
-from orchestrator.stages.teacher_rows import Job, PayingWorker, chunked, make_rows, open_store
+from orchestrator.stages.paying_worker import PayingWorker
+from orchestrator.stages.teacher_rows import Job, chunked, make_rows, open_store
 from orchestrator.teachers import ImageEncoderSettings, TextEncoderSettings, text_identity
 from orchestrator.teachers.encoder import EMBEDDING, over_length
 

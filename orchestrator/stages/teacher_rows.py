@@ -6,12 +6,10 @@ what the rows hold.
 
 import time
 import uuid
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +22,9 @@ from orchestrator.artifacts.teacher_store import KEY, TRANSIENT, TeacherStore
 from orchestrator.config.execution import ActorPoolSettings
 from orchestrator.errors import ArtifactError
 from orchestrator.executors.micro_batches import MicroBatchWriter
-from orchestrator.executors.pay_once import PayOnce, TeacherFunction
-from orchestrator.executors.protocol import PLACEMENT, TableFunction
-from orchestrator.frozen import Frozen
+from orchestrator.executors.protocol import PLACEMENT
 from orchestrator.stages.context import TO_TRY_AGAIN, Context
+from orchestrator.stages.paying_worker import PayingWorker
 
 PLAN, PREDICTIONS = "plan.arrow", "predictions.json"
 _COMPACT_EVERY = 64  # receipts between two looks at the number of parts
@@ -37,45 +34,6 @@ _MIN_ROWS_FOR_EARLY_STOP = 200
 def open_store(context: Context, kind: str, name: str) -> TeacherStore:
     """The store of one teacher's rows of one kind."""
     return TeacherStore(context.execution.stores.child(kind).child(name).uri)
-
-
-class PayingWorker(Frozen):
-    """Base of the workers that fill a teacher store (see `TableWorker`).
-
-    Attributes:
-        store: folder or URI; run, known: see `PayOnce`.
-        timeout_s: of a micro-batch in the model.
-    """
-
-    store: str
-    timeout_s: float
-    run: str = ""
-    known: tuple[str, ...] = ()
-
-    def fetch(self, rows: pa.Table) -> pa.Table:
-        """See `TableWorker`; here there is nothing to fetch."""
-        return rows
-
-    def reads(self) -> Sequence[str]:
-        """See `TableWorker`: whatever text the settings hold may be a path."""
-        return list(_texts(self.model_dump(mode="json")))
-
-    def open(self, *, own_process: bool) -> TableFunction:
-        """See `TableWorker`."""
-        limit = self.timeout_s if own_process else None
-        return PayOnce(TeacherStore(self.store), self.run, self.known, self.load(), limit)
-
-    @abstractmethod
-    def load(self) -> TeacherFunction:
-        """Load the model."""
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _texts(one)
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,13 @@ TRIES = 4  # of `ray up`: a node gets 30 seconds from Ray to come up, which a bu
 ENVIRONMENT = f"export PATH=/home/{USER}/vlm-distill-env/bin:$PATH RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0"
 
 
-def cluster_file(head: Host, workers: list[Host], *, scaled: bool) -> str:
-    """Our on-premise file with the addresses and numbers of these machines; `scaled`: one worker, more with work."""
+def cluster_file(head: Host, workers: list[Host], *, shares: bool, scaled: bool) -> str:
+    """Our on-premise file with the addresses and numbers of these machines.
+
+    Args:
+        shares: they share a folder, whose mount the file looks for.
+        scaled: one worker, more with work.
+    """
     tree: dict[str, Any] = yaml.safe_load((line.PROJECT / SHEET).read_text())
     tree["provider"] |= {"head_ip": head.address, "worker_ips": [worker.address for worker in workers]}
     numbers = f"--num-cpus={NUM_CPUS_PER_NODE} --num-gpus=0 --object-store-memory=150000000"
@@ -44,6 +49,8 @@ def cluster_file(head: Host, workers: list[Host], *, scaled: bool) -> str:
     setup = tree["setup_commands"]
     tree["setup_commands"] = [command for command in setup if " pip install " not in command]
     assert len(tree["setup_commands"]) == len(setup) - 1
+    if not shares:
+        tree["initialization_commands"] = []
     if scaled:
         tree |= {"min_workers": 1, "idle_timeout_minutes": IDLE_MINUTES}
     return yaml.safe_dump(tree, sort_keys=False)
@@ -74,7 +81,9 @@ class Machines:
             link.symlink_to(line.PROJECT / ".venv")
         make_checkout(self.desk.home / "vlm-distill")
         (self.desk.home / "vlm-distill" / SHEET).parent.mkdir(exist_ok=True)
-        (self.desk.home / "vlm-distill" / SHEET).write_text(cluster_file(self.head, self.workers, scaled=scaled))
+        (self.desk.home / "vlm-distill" / SHEET).write_text(
+            cluster_file(self.head, self.workers, shares=bucket is None, scaled=scaled)
+        )
         token = self.desk.home / ".ray" / "auth_token"
         token.parent.mkdir(exist_ok=True)
         if not token.exists():

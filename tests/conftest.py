@@ -44,5 +44,7 @@ def shared_materials() -> Path:
     return folder.resolve()
 
 
+from tests.object_store import gcs_server as gcs_server  # noqa: E402
+from tests.object_store import gs_uri as gs_uri  # noqa: E402
 from tests.object_store import s3_server as s3_server  # noqa: E402
 from tests.object_store import s3_uri as s3_uri  # noqa: E402

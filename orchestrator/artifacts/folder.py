@@ -6,7 +6,7 @@ locally flushed to the disk), then renamed; an object store shows an object only
 
 import contextlib
 import os
-import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,33 +14,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from orchestrator.artifacts.file_systems import open_file_system, unreachable
 from orchestrator.artifacts.place import Place
 from orchestrator.artifacts.storage import TEMPORARY_SUFFIX, remove_leftovers, sync_folder, write_atomically
 from orchestrator.errors import ArtifactError, ConfigError
 
-_NATIVE = ("s3", "gs", "gcs", "hdfs", "abfs", "abfss")
 _OBJECT_STORES = ("s3", "gcs", "abfs")  # show an object when it is complete, need no folders, and rename slowly
 _ROW_GROUP_ROWS, _ROW_GROUP_BYTES = 1 << 16, 16 << 20  # what is read at least, and lost to a damaged page
 _READING: dict[str, Any] = {"page_checksum_verification": True, "pre_buffer": True}
 _LOCAL = pafs.LocalFileSystem()
+_COPIED_BYTES = 8 << 20
 _REQUESTS = 16  # at once, where each costs a round trip
 LEFTOVER_S = 3600.0  # a younger temporary file may be one that a living process is writing
-_S3_ERROR = re.compile(r"AWS Error (\w+).*", re.DOTALL)  # what stands before it names the object, as we do
-_WRONG_KEYS = "check the keys in the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
-_UNKNOWN_FAULT = "check the address, the credentials in the environment, and the network"
-_S3_REMEDIES = {
-    "NO_SUCH_BUCKET": "make the bucket, or name one that exists: no command makes buckets",
-    "INVALID_ACCESS_KEY_ID": _WRONG_KEYS,
-    "SIGNATURE_DOES_NOT_MATCH": _WRONG_KEYS,
-    "ACCESS_DENIED": "give the account of the keys the right to list, read, write and delete below this prefix",
-    "NETWORK_CONNECTION": "check the address (endpoint_override and scheme in the URI), the network and the proxies",
-}
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -56,13 +46,7 @@ class Folder(Place):
     @cached_property
     def _opened(self) -> tuple[pafs.FileSystem, str]:
         try:
-            if urlsplit(self.uri).scheme in _NATIVE:
-                filesystem, path = pafs.FileSystem.from_uri(self.uri)
-                return filesystem, path
-            import fsspec
-
-            opened, path = fsspec.core.url_to_fs(self.uri)
-            return pafs.PyFileSystem(pafs.FSSpecHandler(opened)), path
+            return open_file_system(self.uri)
         except (ValueError, ImportError, OSError) as error:
             raise ConfigError(
                 f"{self}: the file system cannot be opened ({str(error).replace(self.uri, str(self))})",
@@ -83,18 +67,9 @@ class Folder(Place):
         try:
             found = filesystem.get_file_info(pafs.FileSelector(path, recursive=False, allow_not_found=True))
         except OSError as error:
-            raise self._unreachable("listed", error) from error
+            raise unreachable(self, "listed", error) from error
         chosen = (info for info in found if info.type == what and not info.base_name.endswith(TEMPORARY_SUFFIX))
         return sorted(chosen, key=lambda info: info.base_name)
-
-    def _unreachable(self, done: str, error: Exception) -> ArtifactError:
-        told = str(error).replace(self.uri, str(self))
-        code = _S3_ERROR.search(told)
-        return ArtifactError(
-            f"{self} cannot be {done} ({code[0] if code else told})",
-            expected="a folder that exists, or may be made, and access to it",
-            remedy=_S3_REMEDIES.get(code[1] if code else "", _UNKNOWN_FAULT),
-        )
 
     def sizes(self) -> dict[str, int]:
         """Bytes of the files directly in the folder, by name, sorted; none when it does not exist."""
@@ -131,6 +106,8 @@ class Folder(Place):
         """Names of the folders directly in this one, sorted."""
         if self.local is not None:
             return sorted(path.name for path in self.local.iterdir() if path.is_dir()) if self.local.is_dir() else []
+        if self._opened[0].type_name == "gcs":  # of which Arrow lists only folders that an object stands for
+            return sorted({name.partition("/")[0] for name in self._below() if "/" in name})
         return [info.base_name for info in self._listed(pafs.FileType.Directory)]
 
     def read(self, name: str) -> bytes:
@@ -185,7 +162,7 @@ class Folder(Place):
             if not is_object_store:
                 filesystem.move(target, f"{path}/{name}")
         except OSError as error:
-            raise self._unreachable("written to", error) from error
+            raise unreachable(self, "written to", error) from error
 
     def download(self, name: str, target: Path) -> None:
         """Copy a file to a local path, piece by piece. Raises FileNotFoundError."""
@@ -198,14 +175,17 @@ class Folder(Place):
 
     def below(self, name: str) -> list[str]:
         """Relative paths of all files of this name, here and below, sorted; none when there is no folder."""
+        return sorted(path for path in self._below() if path.rpartition("/")[2] == name)
+
+    def _below(self) -> list[str]:
         filesystem, path = self._opened
         if isinstance(filesystem, pafs.PyFileSystem):
             filesystem.handler.fs.invalidate_cache()
         try:
             found = filesystem.get_file_info(pafs.FileSelector(path, recursive=True, allow_not_found=True))
         except OSError as error:
-            raise self._unreachable("listed", error) from error
-        return sorted(str(Path(info.path).relative_to(path)) for info in found if info.base_name == name)
+            raise unreachable(self, "listed", error) from error
+        return [str(Path(info.path).relative_to(path)) for info in found if info.type == pafs.FileType.File]
 
     def delete(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""
@@ -219,7 +199,7 @@ class Folder(Place):
             return
         except OSError as error:
             if filesystem.get_file_info(f"{path}/{name}").type != pafs.FileType.NotFound:
-                raise self._unreachable("cleared", error) from error
+                raise unreachable(self, "cleared", error) from error
 
     def delete_all(self, names: Iterable[str]) -> None:
         """Delete files."""
@@ -255,7 +235,7 @@ class Folder(Place):
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise self._unreachable("read", error) from error
+            raise unreachable(self, "read", error) from error
         try:
             with pq.ParquetFile(pa.BufferReader(data), **_READING) as file:
                 return read(file)
@@ -292,5 +272,6 @@ def _write_file(path: Path, data: bytes | pa.Buffer) -> None:
 
 
 def _copy(there: pafs.FileSystem, source: str, here: pafs.FileSystem, target: str) -> None:
-    """In the caller's thread: copies in pyarrow's pool would wait for uploads that queue in the same pool."""
-    pafs.copy_files(source, target, source_filesystem=there, destination_filesystem=here, use_threads=False)
+    """Piece by piece in the caller's thread: pyarrow's own copy may wait for ever for the pool that it works in."""
+    with there.open_input_stream(source) as reads, here.open_output_stream(target) as writes:
+        shutil.copyfileobj(reads, writes, _COPIED_BYTES)

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from orchestrator.artifacts.file_systems import open_file_system
 from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.storage import write_bytes
 from orchestrator.config.execution import Execution
 from orchestrator.tracking import reach, resolve_uri
 
 Level = Literal["ok", "warning", "problem"]
-MIN_FREE_GIB, MIN_OPEN_FILES, MAX_CLOCK_S = 20.0, 4096, 5.0
+MIN_FREE_GIB, MIN_OPEN_FILES, MAX_CLOCK_S, MAX_OPEN_S = 20.0, 4096, 5.0, 2.0
 GIB = 2**30
 SETTING_OF = {"storage": "storage_root", "stores": "store_root"}
 
@@ -133,6 +134,13 @@ def stores(execution: Execution) -> Iterator[Finding]:
     if execution.store_root is None and not execution.is_remote:
         return
     folder, data = Folder(execution.stores.uri).child(f"doctor-{uuid.uuid4().hex}"), os.urandom(1024)
+    if folder.local is None:
+        begun = time.monotonic()
+        open_file_system(folder.uri)
+        if (took_s := time.monotonic() - begun) > MAX_OPEN_S:
+            told = f"{execution.stores}: {took_s:.1f} s until it was open, in each process anew"
+            remedy = "outside of AWS, export AWS_EC2_METADATA_DISABLED=true on every machine; else look at the network"
+            yield Finding("stores", "warning", told, remedy)
     folder.write("probe", data)
     whole = folder.read("probe") == data
     folder.delete("probe")

@@ -169,7 +169,7 @@ class Host:
 class ObjectStore:
     """A server of the S3 protocol (moto's) on the network's own address, with one bucket; it forgets all when it ends.
 
-    Credentials lie in `~/.aws` of whoever is given them, as real ones do.
+    Credentials lie in `~/.aws` of whoever is given them, as real ones do; outside of AWS nobody is to look for others.
     """
 
     PORT, BUCKET = 5000, "bucket"
@@ -204,6 +204,7 @@ class ObjectStore:
         """To a user."""
         (home / ".aws").mkdir(exist_ok=True)
         (home / ".aws" / "credentials").write_text(self.CREDENTIALS)
+        (home / ".bashrc").write_text("export AWS_EC2_METADATA_DISABLED=true\n")
 
 
 def make_key(path: Path) -> str:

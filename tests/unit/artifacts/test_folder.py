@@ -14,10 +14,10 @@ from orchestrator.artifacts.folder import LEFTOVER_S, DamagedFileError, Folder
 from orchestrator.errors import ArtifactError, ConfigError
 
 
-@pytest.fixture(params=["path", "file://", "local://", "memory://", "s3://"])
+@pytest.fixture(params=["path", "file://", "local://", "memory://", "s3://", "gs://"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    if request.param == "s3://":
-        return Folder(request.getfixturevalue("s3_uri"))
+    if request.param in ("s3://", "gs://"):
+        return Folder(request.getfixturevalue(f"{request.param[:2]}_uri"))
     if request.param == "memory://":
         return Folder(f"memory://{uuid.uuid4().hex}/a")
     return Folder(str(tmp_path / "a") if request.param == "path" else f"{request.param}{tmp_path}/a")

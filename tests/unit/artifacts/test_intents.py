@@ -31,9 +31,10 @@ def keys(count: int) -> list[str]:
     return [f"key{number}" for number in range(count)]
 
 
-@pytest.fixture(params=["path", "s3://"])
+@pytest.fixture(params=["path", "s3://", "gs://"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    return Folder(request.getfixturevalue("s3_uri") if request.param == "s3://" else str(tmp_path / "intents"))
+    is_local = request.param == "path"
+    return Folder(str(tmp_path / "intents") if is_local else request.getfixturevalue(f"{request.param[:2]}_uri"))
 
 
 def test_an_attempt_is_told_until_it_ends(folder: Folder) -> None:

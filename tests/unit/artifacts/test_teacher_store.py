@@ -18,11 +18,11 @@ from orchestrator.errors import ArtifactError
 from tests.stores import DIM, caption, commit, key, keys, record, refuse, rows
 
 
-@pytest.fixture(params=["path", "memory://", "local://", "s3://"])
+@pytest.fixture(params=["path", "memory://", "local://", "s3://", "gs://"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> TeacherStore:
     """Two parts of three rows each, on every kind of file system."""
-    if request.param == "s3://":
-        made = TeacherStore(request.getfixturevalue("s3_uri"))
+    if request.param in ("s3://", "gs://"):
+        made = TeacherStore(request.getfixturevalue(f"{request.param[:2]}_uri"))
     elif request.param == "memory://":
         made = TeacherStore(f"memory://{uuid.uuid4().hex}/captions")
     else:

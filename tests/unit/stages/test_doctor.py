@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import sqlite3
 import urllib.request
 from pathlib import Path
@@ -60,6 +61,19 @@ def test_a_bucket_is_written_read_and_left_as_it_was(s3_uri: str, tmp_path: Path
     filesystem, path = pafs.FileSystem.from_uri(s3_uri)
     bucket = pafs.FileSelector(path.partition("/")[0], recursive=True)
     assert [one.path for one in filesystem.get_file_info(bucket) if one.is_file] == []
+
+
+def test_credentials_that_are_looked_for_in_vain_are_told(
+    s3_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside of AWS nobody answers who hands out roles; here it is a port that takes and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        execution = Execution(name="here", engine="in_process", storage_root=s3_uri, scratch=str(tmp_path / "scratch"))
+        slow, sound = doctor.examine([("stores", lambda: doctor.stores(execution))])
+    assert (slow.level, sound.level) == ("warning", "ok")
+    assert "AWS_EC2_METADATA_DISABLED" in slow.remedy
 
 
 def test_a_bucket_that_is_missing_is_to_be_made(s3_uri: str, tmp_path: Path) -> None:

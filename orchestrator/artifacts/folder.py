@@ -161,7 +161,7 @@ class Folder(Place):
             write(filesystem, target)
             if not is_object_store:
                 filesystem.move(target, f"{path}/{name}")
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise unreachable(self, "written to", error) from error
 
     def download(self, name: str, target: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from benchmarks.s3_line import content
+from benchmarks.bucket_line import content
 from orchestrator.config.execution import ClusterSettings, Execution
 from orchestrator.errors import ConfigError
 from orchestrator.on_ray.executor import RayExecutor

@@ -1,11 +1,12 @@
 """The whole line of an experiment in a bucket, on a server that fails and dawdles; and then on another machine.
 
-The server is moto's, on the loopback interface, in a process of its own. One request in `--fail-every` is answered
-with 500 or 503, one in `--slow-every` half a second late. The line runs with `storage_root=s3://...` in one process;
-then, as on a machine that has nothing, with an empty `scratch`: all has to be reused. Every result must be the one of a
-run with a folder, to the last bit.
+The server is moto's for S3, or gcp-storage-emulator for Google Cloud Storage (`--store gcs`), on the loopback
+interface, in a process of its own. One request in `--fail-every` is answered with 500 or 503, one in `--slow-every`
+half a second late. The line runs with `storage_root=s3://...` in one process; then, as on a machine that has nothing,
+with an empty `scratch`: all has to be reused. Every result must be the one of a run with a folder, to the last bit.
 
-    python -m benchmarks.s3_line [--fail-every 9] [--slow-every 20] [--experiment jobs/experiments/demo.yaml]
+    python -m benchmarks.bucket_line [--store gcs] [--fail-every 9] [--slow-every 20]
+                                     [--experiment jobs/experiments/demo.yaml --execution jobs/executions/laptop.yaml]
 
 The last line is the figure.
 """
@@ -37,6 +38,7 @@ CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_EC2_METADATA_DISABLED": "true",
     "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1",
 }  # fmt: skip
+BUCKET = "bucket"
 WHOLE = ("images.parquet", "texts.parquet", "train.npy", "predictions.parquet", "captions.parquet", STUDENT)
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -77,6 +79,48 @@ def serve(port: int, fail_every: int, slow_every: int, told: dict[str, Any]) -> 
     run_simple("127.0.0.1", port, application, threaded=True)
 
 
+def serve_gcs(port: int, fail_every: int, slow_every: int, told: dict[str, Any]) -> None:
+    """The same for Google Cloud Storage, with one bucket.
+
+    Parts of an upload (PUT) do not fail: the emulator then tells the client that it has a byte which it has not.
+    """
+    from gcp_storage_emulator import server
+
+    numbers, failures = itertools.count(1), itertools.count()
+
+    def unreliable(answer: Callable[[Any], None]) -> Callable[[Any], None]:
+        def answer_perhaps(handler: Any) -> None:
+            number = next(numbers)
+            told["requests"].value = number
+            if number % slow_every == 0:
+                told["slow"].value += 1
+                time.sleep(0.5)
+            if number % fail_every == 0 and handler.command != "PUT":
+                told["failed"].value += 1
+                handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+                handler.send_response((500, 503)[next(failures) % 2])
+                handler.send_header("Content-Length", "0")
+                handler.end_headers()
+                return
+            answer(handler)
+
+        return answer_perhaps
+
+    for method in ("do_GET", "do_POST", "do_PUT", "do_PATCH", "do_DELETE"):
+        setattr(server.RequestHandler, method, unreliable(getattr(server.RequestHandler, method)))
+    server.create_server("127.0.0.1", port, True, BUCKET).run()
+
+
+def make_bucket(options: dict[str, str]) -> None:
+    """At the S3 server, as soon as it answers."""
+    for _ in range(100):
+        try:
+            pafs.S3FileSystem(**options, allow_bucket_creation=True).create_dir(BUCKET)
+            return
+        except OSError:
+            time.sleep(0.5)
+
+
 def run(line: list[str], root: str, *settings: str) -> tuple[str, float]:
     """The line; what it told, and how long it took."""
     # One trial at a time: where trials run side by side their order in time decides which a scheduler stops.
@@ -112,6 +156,7 @@ def content(base: Path) -> dict[str, str]:
 def main() -> int:
     """A folder, a bucket, another machine; compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--store", choices=("s3", "gcs"), default="s3")
     parser.add_argument("--fail-every", type=int, default=9)
     parser.add_argument("--slow-every", type=int, default=20)
     parser.add_argument("--experiment", default="jobs/experiments/smoke.yaml")
@@ -123,18 +168,17 @@ def main() -> int:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     told = {count: multiprocessing.Value("i", 0) for count in ("requests", "failed", "slow")}
-    server = multiprocessing.Process(target=serve, args=(port, given.fail_every, given.slow_every, told), daemon=True)
+    answers = serve if given.store == "s3" else serve_gcs
+    server = multiprocessing.Process(target=answers, args=(port, given.fail_every, given.slow_every, told), daemon=True)
     server.start()
     folder = Path(tempfile.mkdtemp(prefix="orc-s3-"))
     try:
-        options = {"endpoint_override": f"127.0.0.1:{port}", "scheme": "http", "region": "us-east-1"}
-        for _ in range(100):
-            try:
-                pafs.S3FileSystem(**options, allow_bucket_creation=True).create_dir("bucket")
-                break
-            except OSError:
-                time.sleep(0.5)
-        uri = "s3://bucket/runs?" + "&".join(f"{name}={value}" for name, value in options.items())
+        options = {"endpoint_override": f"127.0.0.1:{port}", "scheme": "http"}
+        if given.store == "s3":
+            options["region"] = "us-east-1"
+            make_bucket(options)
+        start = f"s3://{BUCKET}" if given.store == "s3" else f"gs://anonymous@{BUCKET}"
+        uri = f"{start}/runs?" + "&".join(f"{name}={value}" for name, value in options.items())
         _, in_folder_s = run(line, str(folder / "plain"))
         wanted = content(folder / "plain" / name)
         print(f"a folder: {in_folder_s:.0f} s, {len(wanted)} results to compare", flush=True)
@@ -151,7 +195,8 @@ def main() -> int:
         print(f"another machine: {elsewhere_s:.0f} s, {'all reused' if reused else 'MADE AGAIN'}", flush=True)
         shown = {count: value.value for count, value in told.items()}
         print(
-            f"the line in a bucket: {shown['requests']} requests, {shown['failed']} of them answered with 500 or 503 "
+            f"the line in a bucket ({given.store}): {shown['requests']} requests, {shown['failed']} of them answered "
+            "with 500 or 503 "
             f"and {shown['slow']} half a second late: {in_bucket_s:.0f} s (in a folder {in_folder_s:.0f} s); "
             + ("every result identical; another machine reused all" if same else "DIFFERENT")
         )

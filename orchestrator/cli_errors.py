@@ -4,16 +4,19 @@ Writes to the terminal, and of an error that we did not foresee the traceback to
 """
 
 import errno
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import typer
 
-EXIT_WRONG, EXIT_UNFORESEEN, EXIT_INTERRUPTED = 2, 1, 130
+EXIT_WRONG, EXIT_UNFORESEEN, EXIT_INTERRUPTED, EXIT_TERMINATED = 2, 1, 130, 143
 REMEDIES = {
     errno.ENOSPC: "make room (orchestrator store gc compacts stores), or set storage_root to another disk; "
     "the same command goes on",
@@ -31,25 +34,52 @@ REMEDIES = {
 
 @contextmanager
 def told_plainly(debug: bool) -> Iterator[None]:
-    """Errors become a few lines and an exit code: 2 what the user can act on, 130 interrupted, 1 anything else."""
+    """Errors become a few lines and an exit code: 2 what the user can act on, 1 anything else; 130 after Ctrl-C, 143
+    after SIGTERM.
+    """
     from orchestrator.errors import OrchestratorError, Stopped
 
     try:
-        yield
+        with _terminable() as came:
+            yield
     except OrchestratorError as error:
         if debug:
             raise
         _tell(str(error))
         raise typer.Exit(EXIT_WRONG) from error
     except (KeyboardInterrupt, Stopped) as stopped:
-        typer.secho(str(stopped) or "interrupted; the same command continues where this one stopped", err=True)
-        raise typer.Exit(int(getattr(stopped, "code", EXIT_INTERRUPTED))) from None
+        what, code = ("terminated", EXIT_TERMINATED) if came else ("interrupted", EXIT_INTERRUPTED)
+        typer.secho(str(stopped) or f"{what}; the same command continues where this one stopped", err=True)
+        raise typer.Exit(int(getattr(stopped, "code", code))) from None
     except OSError as error:
         if debug or error.errno not in REMEDIES:
             raise
         where = f" {error.filename}" if error.filename else ""
         _tell(f"{error.strerror}:{where}\n  remedy:   {REMEDIES[error.errno]}")
         raise typer.Exit(EXIT_WRONG) from error
+
+
+@contextmanager
+def _terminable() -> Iterator[list[int]]:
+    """SIGTERM ends the block as Ctrl-C does, so that what was started is ended; yields what will hold it when it came.
+
+    Outside the main thread, where Python handles no signals, it stays as it is.
+    """
+    came: list[int] = []
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first one is being heeded
+        came.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def tell_unforeseen(error: Exception) -> None:

@@ -185,12 +185,12 @@ class Execution(Frozen):
     storage_root: str = Field(
         default="runs",
         description="folder of all artifacts, stores, checkpoints and tracking, shared by all nodes; or a URI "
-        "(s3://bucket/prefix): artifacts are then made and read in `scratch`, and kept at the URI",
+        "(s3://bucket/prefix, gs://bucket/prefix): artifacts are then made and read in `scratch`, and kept at the URI",
     )
     scratch: str | None = Field(
         default=None,
-        description="folder on this machine for the artifacts of a storage_root that is a URI; null: "
-        "~/.cache/vlm-distill. It may be lost at any time",
+        description="folder on each machine for the artifacts of a storage_root that is a URI, the same path on all; "
+        "null: ~/.cache/vlm-distill. It may be lost at any time",
     )
     store_root: str | None = Field(
         default=None, description="folder or URI (s3://bucket/prefix) of the teacher stores; null: storage_root/store"

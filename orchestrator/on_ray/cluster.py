@@ -6,8 +6,12 @@ Starts and stops Ray in this process. Knows nothing of stages.
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
@@ -28,10 +32,11 @@ class Cluster:
         if address == "local" and os.environ.get("RAY_ADDRESS"):
             address = "auto"  # inside `ray job submit` the cluster is the one that runs the job
         _quiet()
-        if address == "local":
-            self._start_local(settings)
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
+        with _our_sigterm():
+            if address == "local":
+                self._start_local(settings)
+            else:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=True)
 
     def _start_local(self, settings: ClusterSettings) -> None:
         # Ray's sockets live below this folder and a socket's path may have 107 bytes at most, so it must be short.
@@ -109,6 +114,15 @@ class Cluster:
         ray.shutdown()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+@contextmanager
+def _our_sigterm() -> Iterator[None]:
+    """Ray takes the driver's handler of SIGTERM for one that prints its own stack and aborts; this gives it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _quiet() -> None:

@@ -105,10 +105,12 @@ chaos-sweep: KILLS = 20
 chaos-sweep: setup ## a sweep under 20 (KILLS) random kills of its driver; resumes round by round
 	$(BIN)/python -m benchmarks.chaos_sweep --kills "$(KILLS)"
 
-cluster-test: setup ## an MLflow server killed under eight trials; nodes lost: three raylets, three hosts under ray up (as root); resumes
+cluster-test: setup ## a server killed under trials; nodes lost: three raylets, three hosts, a cloud (as root: docs/clusters.md)
 	$(BIN)/python -m pytest -q tests/unit/tracking/eight_trials.py
 	$(BIN)/python -m tests.cluster.raylets
 	$(BIN)/python -m tests.cluster.three_hosts
+	$(BIN)/python -m tests.cluster.three_hosts --storage bucket
+	$(BIN)/python -m tests.cluster.cloud
 
 clean: ## remove build files and caches; the environment and runs/ stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

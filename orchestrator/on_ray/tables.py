@@ -6,8 +6,6 @@ off. The composition of a micro-batch is fixed in the plan, whatever Ray does. K
 """
 
 import os
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +30,43 @@ def _packed(rows: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _fetch(batch: pa.Table, plan: str, worker: TableWorker, folders: Folders) -> pa.Table:
-    """A micro-batch's number -> its rows with what the worker fetches, packed."""
-    (number,) = batch["micro_batch"].to_pylist()
-    folders.bring_file(Path(plan))
-    rows = MicroBatches(Path(plan))[number]
-    if PATH in rows.column_names:
-        folders.bring_artifacts(rows[PATH].unique().to_pylist())
-    return pa.table({"rows": pa.array([_packed(worker.fetch(rows))], pa.large_binary())})
+class _Reader:
+    """A micro-batch's number -> its rows with what the worker fetches, packed.
+
+    Readers of their own are actors as well: of a machine that is gone without a word Ray tells actors after half a
+    minute, and the tasks that it ran after seven.
+    """
+
+    def __init__(self, plan: Path, worker: TableWorker, folders: Folders) -> None:
+        folders.bring_file(plan)
+        self._plan, self._worker, self._folders = MicroBatches(plan), worker, folders
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        (number,) = batch["micro_batch"].to_pylist()
+        rows = self._plan[number]
+        if PATH in rows.column_names:
+            self._folders.bring_artifacts(rows[PATH].unique().to_pylist())
+        return pa.table({"rows": pa.array([_packed(self._worker.fetch(rows))], pa.large_binary())})
 
 
 class _Actor:
-    """What Ray Data runs: opens the worker once, then applies it to each micro-batch."""
+    """What Ray Data runs: opens the worker once, then applies it to each micro-batch.
 
-    def __init__(self, worker: TableWorker, fetch: Callable[[pa.Table], pa.Table] | None, folders: Folders) -> None:
+    Args:
+        plan: where there are no readers, it reads itself.
+    """
+
+    def __init__(self, worker: TableWorker, plan: Path | None, folders: Folders) -> None:
         folders.bring_artifacts(worker.reads())
-        self._apply, self._fetch = worker.open(own_process=True), fetch
+        self._read = None if plan is None else _Reader(plan, worker, folders)
+        self._apply = worker.open(own_process=True)
         context = ray.get_runtime_context()
         devices = context.get_accelerator_ids().get("GPU", [])
         place = f"GPU {','.join(devices)}" if devices else "CPU"
         self._placement = f"{place} of node {context.get_node_id()[:6]}, process {os.getpid()}"
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        packed = self._fetch(batch) if self._fetch is not None else batch
+        packed = batch if self._read is None else self._read(batch)
         receipt = self._apply(pa.ipc.open_stream(packed["rows"][0].as_py()).read_all())
         return receipt.append_column(PLACEMENT, pa.array([self._placement] * receipt.num_rows))
 
@@ -73,18 +85,19 @@ def map_table(
     context.print_on_execution_start = False
     count = len(MicroBatches(plan))
     num_blocks = min(count, _MAX_BLOCKS)
-    fetch = partial(_fetch, plan=str(plan), worker=worker, folders=folders)
     # Unlike from_arrow and range, from_items asks the cluster for nothing: no CPU must be free before the pool starts.
     numbers = [{"micro_batch": number} for number in range(count)]
     data = ray.data.from_items(numbers, override_num_blocks=num_blocks)
     options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
     if pool.num_readers:
-        readers = ray.data.TaskPoolStrategy(size=pool.num_readers)
-        data = data.map_batches(fetch, num_cpus=0, compute=readers, **options)
+        readers = ray.data.ActorPoolStrategy(size=min(pool.num_readers, num_blocks))
+        data = data.map_batches(
+            _Reader, fn_constructor_args=(plan, worker, folders), num_cpus=0, compute=readers, **options
+        )
     num_actors = min(pool.num_actors, num_blocks)
     receipts = data.map_batches(
         _Actor,
-        fn_constructor_args=(worker, None if pool.num_readers else fetch, folders),
+        fn_constructor_args=(worker, None if pool.num_readers else plan, folders),
         compute=ray.data.ActorPoolStrategy(
             min_size=num_actors, max_size=max(num_actors, min(pool.max_actors or 0, num_blocks))
         ),

@@ -2,7 +2,7 @@
 
 Needs root, iproute2, util-linux, sshd and rsync. A machine sees this one's programs, and only its own processes, its
 own /tmp, /dev/shm, /run and home, and one folder that all machines share at /mnt/shared. Its power is cut by ending the
-first of its processes; the kernel then ends all others. An object store may run beside them. Knows nothing of Ray.
+first of its processes; the kernel then ends all others. A cloud's services may run beside them. Knows nothing of Ray.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pyarrow.fs as pafs
 
-NETWORK, BRIDGE = "10.213.7", "vdbridge"
+BRIDGE = "vdbridge"
 USER = "ray"
 TOOLS = ("ip", "ss", "unshare", "nsenter", "sshd", "ssh-keygen", "rsync")
 INIT = """set -e
@@ -51,12 +51,19 @@ def _run(*command: str) -> None:
 
 
 class Network:
-    """A bridge, which machines are linked to."""
+    """A bridge, which machines are linked to.
+
+    Args:
+        address: of the bridge, with the bits that are the network's.
+    """
+
+    def __init__(self, address: str = "10.213.7.1/24") -> None:
+        self.gateway, _, self.bits = address.partition("/")
 
     def __enter__(self) -> "Network":
         self._clear()
         _run("ip", "link", "add", BRIDGE, "type", "bridge")
-        _run("ip", "address", "add", f"{NETWORK}.1/24", "dev", BRIDGE)
+        _run("ip", "address", "add", f"{self.gateway}/{self.bits}", "dev", BRIDGE)
         _run("ip", "link", "set", BRIDGE, "up")
         return self
 
@@ -72,25 +79,35 @@ class Host:
 
     Args:
         name: at most ten letters and digits.
-        number: the last part of its address.
+        network, address: where it is.
         folder: of its disk; kept when its power is cut.
         shared: what it sees at /mnt/shared, as other machines do; None: nothing.
-        public_key: whose owner may log in.
+        public_key: whose owner may log in as `user`.
     """
 
-    def __init__(self, name: str, number: int, folder: Path, shared: Path | None, public_key: str) -> None:
-        self.name, self.address, self.folder = name, f"{NETWORK}.{number}", folder
-        self._shared, self._space, self._link = shared, f"vd-{name}", f"vd-{name}"
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        address: str,
+        folder: Path,
+        shared: Path | None,
+        public_key: str,
+        *,
+        user: str = USER,
+    ) -> None:
+        self.name, self.address, self.folder, self.user = name, address, folder, user
+        self._network, self._shared, self._space, self._link = network, shared, f"vd-{name}", f"vd-{name}"
         self._init: subprocess.Popen[bytes] | None = None
         self.home = folder / "home"
         for part in ("home/.ssh", "tmp"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         (self.home / ".ssh" / "authorized_keys").write_text(public_key)
-        (folder / "sshd_config").write_text(SSHD.format(home=f"/home/{USER}"))
+        (folder / "sshd_config").write_text(SSHD.format(home=f"/home/{user}"))
         if not (folder / "host_key").exists():
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "host_key"))
         # The user is root under another name, so that this machine's programs can be read; its home is its own.
-        for file, line in (("passwd", f"{USER}:x:0:0::/home/{USER}:/bin/bash"), ("shadow", f"{USER}:*:1::::::")):
+        for file, line in (("passwd", f"{user}:x:0:0::/home/{user}:/bin/bash"), ("shadow", f"{user}:*:1::::::")):
             (folder / file).write_text(line + "\n" + Path("/etc", file).read_text())
         (folder / "hosts").write_text(f"127.0.0.1 localhost\n{self.address} {name}\n")
 
@@ -102,11 +119,11 @@ class Host:
         _run("ip", "link", "set", self._link, "master", BRIDGE, "up")
         inside = ("ip", "-n", self._space)
         _run(*inside, "link", "set", "lo", "up")
-        _run(*inside, "address", "add", f"{self.address}/24", "dev", "eth0")
+        _run(*inside, "address", "add", f"{self.address}/{self._network.bits}", "dev", "eth0")
         _run(*inside, "link", "set", "eth0", "up")
-        _run(*inside, "route", "add", "default", "via", f"{NETWORK}.1")
+        _run(*inside, "route", "add", "default", "via", self._network.gateway)
         share = "true" if self._shared is None else f"mkdir /mnt/shared && mount --bind {self._shared} /mnt/shared"
-        script = INIT.format(folder=self.folder, share=share, user=USER, name=self.name, sshd=shutil.which("sshd"))
+        script = INIT.format(folder=self.folder, share=share, user=self.user, name=self.name, sshd=shutil.which("sshd"))
         own = ("unshare", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
         with (self.folder / "init.log").open("ab") as log:
             self._init = subprocess.Popen(
@@ -137,7 +154,11 @@ class Host:
 
     def command(self, line: str) -> list[str]:
         """A command line for this machine's shell that runs `line` in that one's, as its user."""
-        environment = (f"HOME=/home/{USER}", f"USER={USER}", "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+        environment = (
+            f"HOME=/home/{self.user}",
+            f"USER={self.user}",
+            "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        )
         enter = ("nsenter", "--target", str(self._first().pid), "--mount", "--uts", "--ipc", "--net", "--pid")
         return [*enter, "env", "-i", "TERM=dumb", "LANG=C.UTF-8", *environment, "bash", "-c", line]
 
@@ -166,8 +187,8 @@ class Host:
             subprocess.run(command, capture_output=True, check=False)
 
 
-class ObjectStore:
-    """A server of the S3 protocol (moto's) on the network's own address, with one bucket; it forgets all when it ends.
+class Aws:
+    """moto on the network's own address, which answers as S3, EC2 and IAM do; it forgets all when it ends.
 
     Credentials lie in `~/.aws` of whoever is given them, as real ones do; outside of AWS nobody is to look for others.
     """
@@ -175,10 +196,16 @@ class ObjectStore:
     PORT, BUCKET = 5000, "bucket"
     CREDENTIALS = "[default]\naws_access_key_id = testing\naws_secret_access_key = testing\n"
 
-    def __enter__(self) -> "ObjectStore":
-        command = [sys.executable, "-m", "moto.server", "-H", f"{NETWORK}.1", "-p", str(self.PORT)]
+    def __init__(self, network: Network) -> None:
+        self._host = network.gateway
+
+    def __enter__(self) -> "Aws":
+        command = [sys.executable, "-m", "moto.server", "-H", self._host, "-p", str(self.PORT)]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._server = subprocess.Popen(command, env={**os.environ, "PYTHONWARNINGS": "ignore"}, **quiet)
+        more = {"PYTHONWARNINGS": "ignore", "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"}
+        os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "NO_PROXY": self._host}
+        os.environ["no_proxy"] = self._host
+        self._server = subprocess.Popen(command, env={**os.environ, **more}, **quiet)
         until = time.monotonic() + 60
         while True:
             try:
@@ -194,7 +221,12 @@ class ObjectStore:
         self._server.wait()
 
     def _options(self) -> dict[str, str]:
-        return {"endpoint_override": f"{NETWORK}.1:{self.PORT}", "scheme": "http", "region": "us-east-1"}
+        return {"endpoint_override": f"{self._host}:{self.PORT}", "scheme": "http", "region": "us-east-1"}
+
+    @property
+    def endpoint(self) -> str:
+        """URL of all services."""
+        return f"http://{self._host}:{self.PORT}"
 
     def uri(self, name: str) -> str:
         """Of a folder in the bucket."""

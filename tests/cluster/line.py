@@ -156,8 +156,12 @@ def at_moment(
     return done, at_work
 
 
-def content(storage: Storage) -> dict[str, str]:
-    """What must not depend on any loss, part by part, as text."""
+def content(storage: Storage, *, trained: bool = True) -> dict[str, str]:
+    """What must not depend on any loss, part by part, as text.
+
+    Args:
+        trained: the line went on to its end, and not only to the sweep.
+    """
     base = storage.work / NAME
     view = read_table(base / "captions" / "captions.parquet").select(["key", "image_id", "prompt", "caption"])
     found: dict[str, Any] = {
@@ -168,13 +172,14 @@ def content(storage: Storage) -> dict[str, str]:
     for store in _stores(storage):
         problems, _ = verify_store(store, repair=False)
         found[f"store {'/'.join(str(store.folder).split('/')[-2:])}"] = [store.digest(), problems]
-    for folder in ("index", "embeddings", "shards", "arms/distilled", "evaluations/distilled"):
+    for folder in ("index", "embeddings", "shards", *(("arms/distilled", "evaluations/distilled") if trained else ())):
         files = read_json(base / folder / MANIFEST_NAME)["files"]
         kept = (".tar", ".npy", "images.parquet", "texts.parquet", "predictions.parquet", STUDENT)
         found[folder] = {name: digest for name, digest in files.items() if name.endswith(kept)}
     found["index"].pop("images.parquet")  # names the folder of its tars
-    rows = read_json(base / "arms" / "distilled" / HISTORY)
-    found["history"] = [{k: v for k, v in row.items() if not k.startswith("speed/")} for row in rows]
+    if trained:
+        rows = read_json(base / "arms" / "distilled" / HISTORY)
+        found["history"] = [{k: v for k, v in row.items() if not k.startswith("speed/")} for row in rows]
     return {name: json.dumps(value, sort_keys=True) for name, value in found.items()}
 
 

@@ -32,9 +32,10 @@ from pathlib import Path
 import psutil
 
 from tests.cluster import line
-from tests.cluster.hosts import NETWORK, Host, missing_tools
+from tests.cluster.desk import close_terminal
+from tests.cluster.hosts import Host, missing_tools
 from tests.cluster.line import CAPTION, NUM_CPUS_PER_NODE, PHASES, TRAIN, Record
-from tests.cluster.machines import SHEET, Machines, close_terminal, machines
+from tests.cluster.machines import Machines, machines
 
 WITHOUT_LINK_S, EXIT_LOST = 5.0, 81
 DOWN_WITHIN_S = 360.0  # `ray down` stops the head; workers end by themselves when they have missed it for a minute
@@ -58,12 +59,12 @@ def lose_worker(made: Machines, phase: line.Phase, record: Record) -> None:
     code = command.wait()
     seconds = time.monotonic() - begun
     if code:
-        raise SystemExit(f"{phase.command} ended with {code} after the loss; see {made.folder}/desk.log")
+        raise SystemExit(f"{phase.command} ended with {code} after the loss; see {made.desk.log}")
     time.sleep(max(0.0, SWITCHED_OFF_S - (time.monotonic() - off)))
-    made.until(lambda: made.nodes() == len(made.workers), "the loss is noticed")
+    made.desk.until(lambda: made.desk.nodes() == len(made.workers), "the loss is noticed")
     worker.start()
     on = time.monotonic()
-    made.until(lambda: made.nodes() == 1 + len(made.workers), f"{worker.name} is back")
+    made.desk.until(lambda: made.desk.nodes() == 1 + len(made.workers), f"{worker.name} is back")
     record.keep(
         phase.command,
         f"{phase.command}: {worker.name} with {max(work)} of {sum(work)} processes at work lost its link and its power "
@@ -80,13 +81,13 @@ def lose_head(made: Machines, record: Record) -> None:
     time.sleep(WITHOUT_LINK_S)
     made.head.cut_power()
     made.forget("headless")
-    code, status = command.wait(), made.last_line()["status"]
+    code, status = command.wait(), made.desk.last_line()["status"]
     if (code, status) != (EXIT_LOST, "LOST"):
         raise SystemExit(f"submit told {status} and ended with {code} when the head was gone")
     made.head.start()
-    seconds = made.up()
+    seconds = made.desk.up()
     if code := made.submit("run", "headless").wait():
-        raise SystemExit(f"the same submit ended with {code} on the new head; see {made.folder}/desk.log")
+        raise SystemExit(f"the same submit ended with {code} on the new head; see {made.desk.log}")
     record.keep(
         "head",
         f"head: lost its link and its power after {done} epochs; submit told LOST and ended with {EXIT_LOST}; `ray up` "
@@ -102,15 +103,15 @@ def scale(made: Machines) -> str:
     # two actors that need all of a node each: one worker has no place for the second
     whole = {"cluster.grows_to": json.dumps(grows_to), "captioning.num_cpus_per_actor": NUM_CPUS_PER_NODE}
     command = made.submit(CAPTION.command, root, whole)
-    made.until(lambda: made.nodes() == 1 + len(made.workers), "the second worker came")
+    made.desk.until(lambda: made.desk.nodes() == 1 + len(made.workers), "the second worker came")
     came = time.monotonic()
     if code := command.wait():
-        raise SystemExit(f"the job that waited for a worker ended with {code}; see {made.folder}/desk.log")
+        raise SystemExit(f"the job that waited for a worker ended with {code}; see {made.desk.log}")
     ended = time.monotonic()
-    made.until(lambda: made.nodes() == made.num_at_first, "the idle worker is given back")
+    made.desk.until(lambda: made.desk.nodes() == made.desk.num_at_first, "the idle worker is given back")
     gone = time.monotonic()
     # Of Ray, `ray start --block` and the log monitor stay until the next start; neither listens.
-    made.until(lambda: not all(rest(worker)["ports"] for worker in made.workers), "nothing of Ray listens on it")
+    made.desk.until(lambda: not all(rest(worker)["ports"] for worker in made.workers), "nothing of Ray listens on it")
     return (
         f"scale: one worker; a captioning job waited for a second one, which was there {came - begun:.0f} s after the "
         f"job's submission; the job ended well after {ended - begun:.0f} s; idle, the worker was given back after "
@@ -142,9 +143,9 @@ def take_down(made: Machines) -> str:
     if idle := [name for name, found in before.items() if not (found["processes"] and found["ports"])]:
         raise SystemExit(f"nothing runs on {idle}, so `ray down` has nothing to end there")
     close_terminal(command)  # the job itself goes on
-    made.close_tunnel()
+    made.desk.close_tunnel()
     begun = time.monotonic()
-    made.desk_does(f"ray down -y {SHEET}")
+    made.desk.down()
     told_s = time.monotonic() - begun
     while left := {host.name: found for host in hosts if any((found := rest(host)).values())}:
         if time.monotonic() > begun + DOWN_WITHIN_S:
@@ -177,15 +178,13 @@ def main() -> int:
             print(take_down(made))
         return 0
     if in_bucket:
-        os.environ["AWS_ACCESS_KEY_ID"] = os.environ["AWS_SECRET_ACCESS_KEY"] = "testing"
-        os.environ["NO_PROXY"] = os.environ["no_proxy"] = NETWORK + ".1"
         (folder / "record.json").unlink(missing_ok=True)
     record = Record(folder / "record.json")
     record.tell_again()
     if "scale" not in record:
         with machines(folder, in_bucket=in_bucket, scaled=True) as made:
             record.keep("scale", scale(made))
-            made.close_tunnel()
+            made.desk.close_tunnel()
     if given.part == "scale":
         return 0
     with machines(folder, in_bucket=in_bucket) as made:
@@ -196,8 +195,8 @@ def main() -> int:
 
 def bring_up(made: Machines) -> None:
     """The cluster, on machines that have power."""
-    seconds = made.up()
-    print(f"ray up: {made.num_at_first} nodes are there after {seconds:.0f} s", flush=True)
+    seconds = made.desk.up()
+    print(f"ray up: {made.desk.num_at_first} nodes are there after {seconds:.0f} s", flush=True)
 
 
 def disturb(made: Machines, record: Record) -> None:
@@ -206,7 +205,7 @@ def disturb(made: Machines, record: Record) -> None:
     if "undisturbed" not in record:
         begun = time.monotonic()
         if code := made.submit("run", made.fresh("undisturbed")).wait():
-            raise SystemExit(f"the undisturbed job ended with {code}; see {made.folder}/desk.log")
+            raise SystemExit(f"the undisturbed job ended with {code}; see {made.desk.log}")
         record.keep("undisturbed", f"undisturbed: the line, submitted, in {time.monotonic() - begun:.0f} s")
     for phase in PHASES:
         if phase.command not in record:

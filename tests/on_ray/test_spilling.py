@@ -54,5 +54,5 @@ def test_images_larger_than_a_crowded_object_store_are_captioned_without_a_loss(
     tables = [read_table(caption.make(one, index.make(one)).folder / caption.CAPTIONS) for one in (alone, on_ray)]
     assert tables[0].num_rows > 0
     assert tables[1].equals(tables[0])
-    assert "Spilled" in memory_summary(stats_only=True)
+    assert "Spilled" in memory_summary(address=ray.get_runtime_context().gcs_address, stats_only=True)
     assert [int(ray.get(one)[0]) for one in held] == [0, 1, 2]

@@ -22,7 +22,6 @@ from orchestrator.artifacts.served_folder import ServedFolder, Stamp
 from orchestrator.config.execution import Execution
 from orchestrator.errors import ConfigError
 
-MARK = ".served-by"  # in the folder: a process that finds its command's word there sees the folder itself
 HEAD = "node:__internal_head__"  # a resource that the head node has and no other
 
 
@@ -37,6 +36,11 @@ class Folders:
 
     root: Path
     server: str | None = None
+
+    @property
+    def mark(self) -> Path:
+        """A file that this command leaves in the folder: who finds it sees the folder itself, and no copy."""
+        return self.root / f".{self.server}"
 
     def here(self) -> CopiedFolder | None:
         """The copy on this node, None where the folder itself is seen."""
@@ -90,8 +94,7 @@ def _paths_below(root: Path, value: Any) -> Iterator[Path]:
 
 @lru_cache
 def _sees(folders: Folders) -> bool:
-    mark = folders.root / MARK
-    return mark.is_file() and mark.read_text() == folders.server
+    return folders.mark.is_file()
 
 
 @lru_cache
@@ -151,17 +154,20 @@ class FolderServer:
                 remedy="send it there with `orchestrator submit`, or set storage_root to a folder that all nodes share",
             )
         name = f"folder-{uuid.uuid4().hex}"
+        self.folders = Folders(root, name)
         root.mkdir(parents=True, exist_ok=True)
-        (root / MARK).write_text(name)
+        self.folders.mark.touch()
         here = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
         self._actor = (
             ray.remote(ServedFolder)
-            .options(name=name, num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here)
+            .options(
+                name=self.folders.server, num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here
+            )
             .remote(root)
         )
-        self.folders = Folders(root, name)
 
     def close(self) -> None:
         """Serve no longer."""
         if self._actor is not None:
             ray.kill(self._actor)
+            self.folders.mark.unlink(missing_ok=True)

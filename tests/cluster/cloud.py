@@ -34,7 +34,8 @@ from tests.cluster.desk import Desk
 from tests.cluster.hosts import Aws, Host, Network, make_key, missing_tools
 from tests.cluster.line import PHASES, Storage
 
-SHEET, EXECUTION, USER, SCRATCH = "cluster.yaml", "jobs/executions/cluster.yaml", "ubuntu", "/home/ubuntu/scratch"
+SHEET, EXECUTION, USER = "cluster.yaml", "jobs/executions/cluster.yaml", "ubuntu"
+SCRATCH = f"/home/{USER}/scratch"
 ADDRESS, DESK, REGION = "172.31.0.1/16", "172.31.200.20", "us-west-2"  # of moto's default network
 IDLE_MINUTES, LOOK_EVERY_S = 0.5, 0.5
 FEWER = {

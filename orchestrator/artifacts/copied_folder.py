@@ -11,7 +11,7 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -86,7 +86,7 @@ class CopiedFolder:
             wanted = [one for one in there if here.get(one) != there[one]]
             for one in wanted:
                 self._fetch(one, there[one])
-            self._known |= there
+            self._known |= stamps(self._root, path)
             return len(wanted)
 
     def bring_artifact(self, path: Path) -> None:
@@ -101,11 +101,13 @@ class CopiedFolder:
 
         Args:
             hears: names of (empty) files in it that come from the other side.
-            new_only: what lies there now, and was not brought, is left there.
+            new_only: what lies there now, and was not brought, is left there; but what came in part is sent whole.
         """
         with self._lock:
             if new_only and self._name(path) not in self._watched:
-                self._known |= stamps(self._root, path)
+                there, here = self._served.listing(self._name(path)), stamps(self._root, path)
+                in_part = {name for name in here if name in there and there[name][0] < here[name][0]}
+                self._known |= {name: here[name] for name in here.keys() - in_part}
             self._watched[self._name(path)] = tuple(hears)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._send_for_ever, name="copied-folder", daemon=True)
@@ -116,6 +118,10 @@ class CopiedFolder:
         with self._lock:
             if self._watched.pop(self._name(path), None) is not None:
                 self._send(self._name(path))
+
+    def send_file(self, path: Path) -> None:
+        """Send a small file as it is now; waits for no other that is on its way."""
+        self._known[self._name(path)] = self._put(self._name(path))
 
     def send(self) -> None:
         """Send what has changed in all watched folders; when it returns the other side has it."""
@@ -147,11 +153,13 @@ class CopiedFolder:
     def _send(self, folder: str) -> None:
         heard = {f"{folder}/{name}" for name in self._watched.get(folder, ())}
         here = stamps(self._root, self._root / folder)
+        gone = [name for name in self._known if name.startswith(f"{folder}/") and name not in here]
         changed = [name for name in here if self._known.get(name) != here[name] and name not in heard]
         for name in sorted(changed, key=lambda one: here[one][1]):
-            with suppress(FileNotFoundError):  # replaced or removed meanwhile: told the next time
+            try:
                 self._known[name] = self._put(name)
-        gone = [name for name in self._known if name.startswith(f"{folder}/") and name not in here]
+            except FileNotFoundError:  # removed for a newer one, which is told the next time, as is what it replaces
+                return
         if gone:
             self._served.remove([name for name in gone if not (self._root / name).is_file()])
             for name in gone:
@@ -159,8 +167,12 @@ class CopiedFolder:
 
     def _put(self, name: str) -> Stamp:
         """Send one state of a file; returns its stamp."""
-        with (self._root / name).open("rb") as file:
+        path, before = self._root / name, self._known.get(name)
+        with path.open("rb") as file:
             about = os.fstat(file.fileno())
+            if before is not None and about.st_mtime_ns < before[1]:  # this machine's clock was set back
+                os.utime(path, ns=(before[1] + 1, before[1] + 1))
+                about = os.fstat(file.fileno())
             stamp, offset = (about.st_size, about.st_mtime_ns), 0
             while True:
                 data = file.read(min(PART_BYTES, stamp[0] - offset))
@@ -175,7 +187,9 @@ class CopiedFolder:
         part = path.with_name(f".{path.name}.{self._writer[1]}{TEMPORARY_SUFFIX}")
         try:
             with part.open("wb") as file:
-                while file.tell() < stamp[0] and (data := self._served.read(name, file.tell(), PART_BYTES)):
+                while rest := stamp[0] - file.tell():
+                    if not (data := self._served.read(name, file.tell(), min(rest, PART_BYTES))):
+                        break  # it was replaced by a shorter one; its stamp is another, too
                     file.write(data)
             os.utime(part, ns=(stamp[1], stamp[1]))
             part.replace(path)

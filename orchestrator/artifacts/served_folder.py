@@ -5,6 +5,7 @@ Reads and writes below its root, and nowhere else. Knows nothing of what the fil
 
 import os
 from collections.abc import Iterable
+from glob import escape
 from pathlib import Path
 
 from orchestrator.artifacts.manifest import BEGUN_NAME
@@ -53,22 +54,31 @@ class ServedFolder:
             stamp: of the whole file, which it then has here as well.
             writer: machine and process. Processes of one machine may send the same file: a state that is older than
                 what the machine has sent is passed over.
+
+        Raises:
+            ArtifactError: what stands before this part did not come, or was lost.
         """
-        machine, process = writer
-        before = self._sent.get(name)
-        if before is not None and before[0] == machine and before[1] > stamp[1]:
+        (machine, process), path = writer, self._path(name)
+        if _stamped(self._root, path).get(name) == stamp:
             return
-        path = self._path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{process}.{stamp[1]}{TEMPORARY_SUFFIX}")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT, 0o666)
-        with os.fdopen(descriptor, "wb") as file:
+        before = self._sent.get(name)
+        if before is not None and before[0] == machine and before[1] > stamp[1]:
+            part.unlink(missing_ok=True)
+            return
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o666)
+        with os.fdopen(descriptor, "r+b") as file:
+            if offset > file.seek(0, os.SEEK_END):
+                raise ArtifactError(f"{name}: the part before {offset:,} is not there", remedy="send it from the start")
             file.seek(offset)
             file.write(data)
         if offset + len(data) >= stamp[0]:
             os.utime(part, ns=(stamp[1], stamp[1]))
             part.replace(path)
             self._sent[name] = (machine, stamp[1])
+            for left in path.parent.glob(f".{escape(path.name)}.*{TEMPORARY_SUFFIX}"):  # of writers that are lost
+                left.unlink(missing_ok=True)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove files that are there."""

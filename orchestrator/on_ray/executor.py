@@ -123,8 +123,10 @@ class RayExecutor:
 
     def close(self) -> None:
         """Leave or end the cluster."""
-        self._server.close()
-        self._cluster.close()
+        try:
+            self._server.close()
+        finally:
+            self._cluster.close()
 
 
 def _counted(number: float, what: str) -> str:

@@ -59,26 +59,52 @@ class Folders:
         if (copied := self.here()) is not None:
             copied.bring(path)
 
+    @property
+    def is_served(self) -> bool:
+        """Whether some node may have to work in copies."""
+        return self.server is not None
+
+    def settle(self) -> None:
+        """Return when all that this process has written is where the command sees it."""
+        if (copied := self.here()) is not None:
+            copied.send()
+
     @contextmanager
-    def work_in(self, folder: str, spool: str | None, *, hears: Sequence[str] = ()) -> Iterator[None]:
+    def work_in(
+        self,
+        folder: str,
+        spool: str | None,
+        *,
+        leads: bool = True,
+        hears: Sequence[str] = (),
+        tells: Sequence[str] = (),
+    ) -> Iterator[None]:
         """While the block runs this node's copy of a run's folder is sent; when it is left all is.
 
         Args:
+            leads: this process writes there; of others only `tells` is sent, in the end.
             hears: names of files by which the run is told something.
+            tells: names of files by which any process tells something.
         """
         copied = self.here()
         if copied is None:
             yield
             return
         copied.bring(Path(folder))
-        copied.watch(Path(folder), hears=hears)
-        if spool is not None:
-            copied.watch(Path(spool), new_only=True)
+        if leads:
+            if spool is not None:  # before the folder: what a checkpoint has behind it is sent before it
+                copied.watch(Path(spool), new_only=True)
+            copied.watch(Path(folder), hears=hears)
         try:
             yield
         finally:
-            copied.let_go(Path(folder))
-            copied.send()
+            if leads:
+                copied.send()
+                copied.let_go(Path(folder))
+            else:
+                for path in (Path(folder) / name for name in tells):
+                    if path.is_file():
+                        copied.send_file(path)
 
 
 def _paths_below(root: Path, value: Any) -> Iterator[Path]:

@@ -37,7 +37,7 @@ from orchestrator.search.trial import TrialResult
 
 TUNE = "tune"
 POLL_S = 0.5
-CLOSES_WITHIN_S, STOPS_WITHIN_S = 120.0, 10.0  # trial workers at the end of a sweep, and after Ctrl-C
+CLOSES_WITHIN_S = 120.0  # trial workers, which heed it after a batch and then write checkpoints
 ENVIRONMENT = {  # of Tune in this process, while the sweep runs
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the trials' folders have it all
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that failed has nothing to report
@@ -136,14 +136,12 @@ def _workers(job: SweepJob, trials: TrialSettings, folders: Folders) -> Iterator
             remote.remote(place, told, trials.trials_per_worker, is_judged, name, folders)
             for place in range(trials.num_workers)
         ]
-    patience_s = STOPS_WITHIN_S
     try:
         yield desk, workers
-        patience_s = CLOSES_WITHIN_S
     finally:
         closing = [worker.close.remote() for worker in workers]
         if closing:
-            ray.wait(closing, num_returns=len(closing), timeout=patience_s)
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSES_WITHIN_S)
         for actor in (*workers, desk):
             ray.kill(actor)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 import ray.train
+import ray.train.collective
 import ray.train.torch
 
 from orchestrator import distributed
@@ -25,7 +26,7 @@ from orchestrator.on_ray.preemption import STOP, PreemptionNotice
 from orchestrator.training.loaders import batches_of
 from orchestrator.training.pack import packs_of, train_together
 from orchestrator.training.parallel import check_workers
-from orchestrator.training.run import TrainingJob, forget_error, read_error, read_progress, train, write_error
+from orchestrator.training.run import ERROR, TrainingJob, forget_error, read_error, read_progress, train, write_error
 from orchestrator.training.tune import TuningJob, tune
 
 POLL_S = 0.5
@@ -35,16 +36,17 @@ def _worker(config: dict[str, Any]) -> None:
     """What each Ray Train worker runs; the torch process group exists already."""
     job, folders = TrainingJob.model_validate_json(config["job"]), config["folders"]
     _bring(folders, job)
-    with folders.work_in(job.folder, job.spool, hears=(STOP,)):
-        distributed.barrier()  # none writes there before the last one on its node has brought it
-        _train(job)
+    with folders.work_in(job.folder, job.spool, leads=distributed.rank() == 0, hears=(STOP,), tells=(ERROR,)):
+        if folders.is_served:
+            ray.train.collective.barrier()  # none writes there before the last one on its node has brought it
+        _train(job, folders)
 
 
 def _bring(folders: Folders, job: TrainingJob | TuningJob) -> None:
     folders.bring_artifacts(job.model_dump(mode="json", exclude={"folder", "spool"}))
 
 
-def _train(job: TrainingJob) -> None:
+def _train(job: TrainingJob, folders: Folders) -> None:
     """Train with the other workers.
 
     An error of the user's would be met again after each restart. So it is kept in the run's folder, where the restarted
@@ -56,7 +58,7 @@ def _train(job: TrainingJob) -> None:
     make_batches = batches_by_ray_data if job.loading.loaders == "ray_data" else batches_of
     try:
         notice = PreemptionNotice(Path(job.folder))
-        for progress in train(job, parallel=parallel, notice=notice, make_batches=make_batches):
+        for progress in train(job, parallel=parallel, notice=notice, make_batches=make_batches, settle=folders.settle):
             if progress.epoch == progress.num_epochs:  # a report waits for the controller's poll, 2 s
                 ray.train.report({"epoch": progress.epoch, **progress.metrics})
     except OrchestratorError as error:
@@ -136,7 +138,11 @@ def _train_together(jobs: Sequence[TrainingJob], folders: Folders) -> dict[str, 
         for job in jobs:
             _bring(folders, job)
             stack.enter_context(folders.work_in(job.folder, job.spool))
-        return {told.run_key: told.error for told in train_together(jobs) if told.finished or told.error}
+        return {
+            told.run_key: told.error
+            for told in train_together(jobs, settle=folders.settle)
+            if told.finished or told.error
+        }
 
 
 @ray.remote

@@ -101,15 +101,15 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / TOLD
+        self.path = folder / TOLD
         self.rows: list[Row] = []
         whole = 0
-        if self._path.is_file():
-            data = self._path.read_bytes()
+        if self.path.is_file():
+            data = self.path.read_bytes()
             whole = data.rfind(b"\n") + 1
             self.rows = [json.loads(line) for line in data[:whole].splitlines()]
             if whole < len(data):
-                with self._path.open("r+b") as file:
+                with self.path.open("r+b") as file:
                     file.truncate(whole)
 
     @property
@@ -126,8 +126,8 @@ class Journal:
         """Keep a row; False when its epoch was told before (it was trained again after a crash, to the same bits)."""
         if row[EPOCH] <= self.epoch:
             return False
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("ab") as file:
             file.write(json.dumps(row).encode() + b"\n")
         self.rows.append(row)
         return True

@@ -18,6 +18,7 @@ class Seat:
     epochs: float  # of the whole training, where an earlier process has told some
     seconds_before: float
     is_asked: bool = True  # for an epoch that it has not told yet
+    asked_after: int = 0  # for the first one after this
     asked_at: float = field(default_factory=time.monotonic)
     joined_at: float = 0.0
     run_key: str = ""

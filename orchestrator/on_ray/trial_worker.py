@@ -15,13 +15,14 @@ from typing import Any
 
 import ray
 
-from orchestrator.errors import ArtifactError, OrchestratorError
+from orchestrator.errors import ArtifactError, OrchestratorError, Stopped
 from orchestrator.executors.protocol import SweepJob
 from orchestrator.executors.trial_run import start_trial_run
 from orchestrator.on_ray.folders import Folders
 from orchestrator.on_ray.trial_desk import FAILS_AFTER
 from orchestrator.on_ray.trial_journal import EPOCH, SECONDS, Journal, TrialTurn, keep_state, kept_state
 from orchestrator.on_ray.trial_seat import Seat
+from orchestrator.training.notice import Wish
 from orchestrator.training.pack import Pack, Told
 
 PATIENCE_S = 30.0  # a member that nobody asks for leaves: the process that asked for it has died
@@ -48,10 +49,13 @@ class TrialWorker:
         self._changed = threading.Condition()
         self._closes = False
         self._trained: tuple[str, ...] = ()
-        self._pack = Pack()
+        self._pack = self._new_pack()
         ray.get(self._desk.opened.remote(place))
         self._thread = threading.Thread(target=self._work, name="pack", daemon=True)
         self._thread.start()
+
+    def _new_pack(self) -> Pack:
+        return Pack(lambda: Wish.STOP if self._closes else Wish.GO_ON, self._folders.settle)
 
     def pid(self) -> int:
         """Of this process."""
@@ -67,6 +71,7 @@ class TrialWorker:
         with self._changed:
             seat = self._seat(turn)
             seat.is_asked, seat.asked_at = seat.answer(after_epoch) is None, time.monotonic()
+            seat.asked_after = after_epoch
             self._changed.notify_all()
             self._changed.wait_for(lambda: seat.is_gone or seat.answer(after_epoch) is not None)
             answer = seat.answer(after_epoch) or {"row": None, "has_ended": False, "error": ""}
@@ -112,11 +117,12 @@ class TrialWorker:
         """The seat of a trial, a new one if it has none."""
         if turn.key not in self._seats:
             if (copied := self._folders.here()) is not None:
+                if (spool := self._job.template.spool) is not None:  # before folders: see `Folders.work_in`
+                    copied.watch(Path(spool), new_only=True)
                 for folder in self._written(turn):
                     copied.bring(folder)
                     copied.watch(folder)
-                if (spool := self._job.template.spool) is not None:
-                    copied.watch(Path(spool), new_only=True)
+                self._forgive()
             deaths, journal = ray.get(self._desk.deaths.remote(turn.key)), Journal(turn.folder(self._job.folder))
             # An earlier process told the last of these rows, but perhaps not that it was the end.
             epochs = self._job.make_job(turn.number, turn.values).training.epochs if journal.rows else math.inf
@@ -127,12 +133,18 @@ class TrialWorker:
         """The folders that training a trial writes."""
         return turn.folder(self._job.folder), kept_state(self._job.folder, turn, 0).parent
 
+    def _forgive(self) -> None:
+        """Who asks could not be heard while files were on their way."""
+        for seat in self._seats.values():
+            seat.asked_at = time.monotonic()
+
     def _give_up(self, turn: TrialTurn) -> None:
         """Take the trial's seat away, when what it wrote is where the sweep's folder is."""
         if (copied := self._folders.here()) is not None:
+            copied.send()
             for folder in self._written(turn):
                 copied.let_go(folder)
-            copied.send()
+            self._forgive()
         self._seats.pop(turn.key, None)
 
     def close(self) -> None:
@@ -146,8 +158,9 @@ class TrialWorker:
 
     def _work(self) -> None:
         try:
-            while not self._closes:
-                self._turn()
+            with suppress(Stopped):  # in the middle of an epoch: all states are in checkpoints
+                while not self._closes:
+                    self._turn()
             self._pack.close()
         except BaseException:  # of ours: the process ends, and what it trained goes on in the next one
             traceback.print_exc()
@@ -255,10 +268,13 @@ class TrialWorker:
             told = [Told(seat.run_key, None, error=_said(error)) for seat in members]
             with suppress(Exception):
                 self._pack.close()
-            self._pack = Pack()
+            self._pack = self._new_pack()
         with self._changed:
             for one in told:
-                self._publish(one, next(seat for seat in members if seat.run_key == one.run_key))
+                seat = next(seat for seat in members if seat.run_key == one.run_key)
+                self._publish(one, seat)
+                if (copied := self._folders.here()) is not None and seat.journal.rows:
+                    copied.send_file(seat.journal.path)  # before anyone hears of it, and perhaps stops the trial
             self._changed.notify_all()
 
     def _publish(self, told: Told, seat: Seat) -> None:
@@ -266,7 +282,7 @@ class TrialWorker:
             seconds = seat.seconds_before + time.monotonic() - seat.joined_at
             row = {EPOCH: float(told.progress.epoch), SECONDS: seconds, **told.progress.metrics}
             seat.epoch = told.progress.epoch
-            if seat.journal.add(row) and self._is_judged:
+            if seat.journal.add(row) and self._is_judged and row[EPOCH] > seat.asked_after:
                 seat.is_asked, seat.asked_at = False, time.monotonic()
         if told.finished or told.error:
             seat.has_ended, seat.error, seat.is_member = True, told.error, False

@@ -4,6 +4,7 @@ Reads and writes checkpoints, history, progress, result and students in the run'
 Knows nothing of batches or of drivers.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +16,7 @@ from orchestrator.training.assembly import Assembled
 from orchestrator.training.checkpoint import Checkpoints
 from orchestrator.training.loop import Progress
 from orchestrator.training.moments import FIRST_STEP_S
-from orchestrator.training.notice import Notice, undisturbed
+from orchestrator.training.notice import Notice, settled, undisturbed
 from orchestrator.training.saving import History, Saving
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.student_file import STUDENT, is_student, student_name
@@ -32,9 +33,17 @@ class Course:
         made: what is trained; its trainer makes the epochs.
         checkpoints: where its state is kept.
         notice: asked after each step whether the process will soon be taken away.
+        settle: returns when what was written is where others see it; called before a checkpoint says that it is done.
     """
 
-    def __init__(self, made: Assembled, checkpoints: Checkpoints, notice: Notice = undisturbed) -> None:
+    def __init__(
+        self,
+        made: Assembled,
+        checkpoints: Checkpoints,
+        notice: Notice = undisturbed,
+        settle: Callable[[], None] = settled,
+    ) -> None:
+        self._settle = settle
         self.job, self.trainer, self._made = made.job, made.trainer, made
         self._folder, self._settings, self._leads = Path(self.job.folder), self.job.training, distributed.rank() == 0
         self._tracker = self.job.tracker() if self._leads else NullTracker()
@@ -92,6 +101,8 @@ class Course:
         self._alarms.look(self._history, epoch)
         if self._leads and 0 < settings.epochs - epoch < settings.keep_last_epochs:
             self._made.save_student(student_name(epoch))
+        if self._leads:
+            self._settle()
         self.saving.after_epoch(metrics, is_due=epoch in self._ends or epoch % settings.checkpoint_every_epochs == 0)
         if self._leads:
             told = {"num_epochs": settings.epochs, **metrics, **self._alarms.number()}

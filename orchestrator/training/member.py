@@ -3,7 +3,7 @@
 Reads and writes what any training does. Knows nothing of the other members.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -26,13 +26,14 @@ class Member:
         job: what is trained.
         start: a checkpoint to begin with (see `Pack.join`).
         notice: asked after each step.
+        settle: see `Course`.
 
     Attributes:
         ended: it had ended before it joined: the progress of its last epoch.
         first_batch: of the epoch under way; it stands within one where it resumed from a checkpoint there.
     """
 
-    def __init__(self, job: TrainingJob, start: Path | None, notice: Notice) -> None:
+    def __init__(self, job: TrainingJob, start: Path | None, notice: Notice, settle: Callable[[], None]) -> None:
         self.run_key, self._settings, self.num_threads = job.run_key, job.training, job.training.num_threads
         self._random = _random_state()
         self._steps: Generator[None, None, Progress] | None = None
@@ -41,7 +42,7 @@ class Member:
         with ExitStack() as opened:
             with threads(self.num_threads), self._own():
                 self.made = assemble(job, parallel=False)
-                self.course = opened.enter_context(Course(self.made, job.open_checkpoints(start), notice))
+                self.course = opened.enter_context(Course(self.made, job.open_checkpoints(start), notice, settle))
                 self.ended = self.course.resume(start)
                 if self.ended is not None:
                     self.course.finish()

@@ -26,6 +26,10 @@ class Wish(Enum):
 Notice = Callable[[], Wish]  # asked by all workers after each step; it tells all of them the same
 
 
+def settled() -> None:
+    """What is written in a run's folder is where others see it."""
+
+
 def undisturbed() -> Wish:
     """No notice ever comes."""
     return Wish.GO_ON

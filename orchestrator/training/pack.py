@@ -7,7 +7,7 @@ same ones (other images, views, seeds of the data, batch sizes) take turns by ep
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Self
 from orchestrator.errors import OrchestratorError, Stopped
 from orchestrator.training.loop import Progress
 from orchestrator.training.member import Member, threads
-from orchestrator.training.notice import Notice, Wish, undisturbed
+from orchestrator.training.notice import Notice, Wish, settled, undisturbed
 from orchestrator.training.run import TrainingJob
 from orchestrator.training.stream import Key, Stream, drawn_by
 
@@ -45,10 +45,11 @@ class Pack:
 
     Args:
         notice: asked before each batch whether the process will soon be taken away.
+        settle: see `Course`.
     """
 
-    def __init__(self, notice: Notice = undisturbed) -> None:
-        self._notice, self._wish = notice, Wish.GO_ON
+    def __init__(self, notice: Notice = undisturbed, settle: Callable[[], None] = settled) -> None:
+        self._notice, self._wish, self._settle = notice, Wish.GO_ON, settle
         self._members: dict[str, Member] = {}
         self._streams: dict[Key, Stream] = {}
         self._waiting: list[Told] = []
@@ -79,7 +80,7 @@ class Pack:
             OrchestratorError: this training cannot be; the others are as they were.
         """
         assert job.run_key not in self._members, f"{job.run_key} is in the pack already"
-        member = Member(job, start, lambda: self._wish)
+        member = Member(job, start, lambda: self._wish, self._settle)
         if member.ended is None:
             self._members[job.run_key] = member
         else:
@@ -220,13 +221,15 @@ def packs_of(jobs: Sequence[TrainingJob], most: int) -> list[list[int]]:
     return packs
 
 
-def train_together(jobs: Sequence[TrainingJob], notice: Notice = undisturbed) -> Iterator[Told]:
+def train_together(
+    jobs: Sequence[TrainingJob], notice: Notice = undisturbed, settle: Callable[[], None] = settled
+) -> Iterator[Told]:
     """Train all of these to their ends; tells each epoch of each.
 
     Raises:
         Stopped: the notice said so; the state of all is in checkpoints.
     """
-    with Pack(notice) as pack:
+    with Pack(notice, settle) as pack:
         for job in jobs:
             try:
                 pack.join(job)

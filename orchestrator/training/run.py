@@ -4,7 +4,7 @@ Reads the `shards` and `embeddings` artifacts; writes checkpoints, the student a
 its metrics into the spool. Knows nothing of Ray.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,7 +33,7 @@ from orchestrator.training.live_teacher import LiveTeaching
 from orchestrator.training.live_texts import LiveTexts
 from orchestrator.training.loaders import batches_of
 from orchestrator.training.loop import Progress
-from orchestrator.training.notice import Notice, undisturbed
+from orchestrator.training.notice import Notice, settled, undisturbed
 from orchestrator.training.settings import TrainingSettings
 from orchestrator.training.watch_settings import WatchSettings
 
@@ -153,7 +153,12 @@ def train_settings(
 
 
 def train(
-    job: TrainingJob, *, parallel: bool = False, notice: Notice = undisturbed, make_batches: MakeBatches = batches_of
+    job: TrainingJob,
+    *,
+    parallel: bool = False,
+    notice: Notice = undisturbed,
+    make_batches: MakeBatches = batches_of,
+    settle: Callable[[], None] = settled,
 ) -> Iterator[Progress]:
     """Train to the end, resuming from the newest checkpoint; yields after each epoch.
 
@@ -164,11 +169,12 @@ def train(
         parallel: this process is one of several in a torch process group: wrap the model in DDP.
         notice: asked after each step whether the process will soon be taken away.
         make_batches: makes the batches ahead of the steps.
+        settle: see `Course`.
 
     Raises:
         Stopped: the notice said so; the state is in a checkpoint.
     """
-    with Course(assemble(job, parallel=parallel), job.open_checkpoints(), notice) as course:
+    with Course(assemble(job, parallel=parallel), job.open_checkpoints(), notice, settle) as course:
         if (told := course.resume()) is not None:
             yield told
         for progress in course.trainer.epochs(course.saving, make_batches):

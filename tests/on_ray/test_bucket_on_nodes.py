@@ -4,6 +4,7 @@ The second node is a raylet with mounts of its own, to which the command's folde
 """
 
 import contextlib
+import json
 import shutil
 import subprocess
 import sys
@@ -14,9 +15,11 @@ from typing import Any
 
 import pytest
 import ray
+import yaml
 from ray.cluster_utils import Cluster
 
 from benchmarks.bucket_line import content
+from orchestrator.artifacts.storage import read_json
 from orchestrator.config.execution import ClusterSettings, Execution
 from orchestrator.errors import ConfigError
 from orchestrator.on_ray.executor import RayExecutor
@@ -72,10 +75,19 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, P
         cluster.shutdown()
 
 
-def run(sheet: str, settings: dict[str, Any]) -> None:
-    """The line in a process of its own."""
+def run(sheet: str, settings: dict[str, Any], *overrides: str, job: str = "run") -> None:
+    """A job in a process of its own."""
     given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    command = [sys.executable, "-m", "jobs.run", *LINE, "--execution", f"jobs/executions/{sheet}.yaml", *given]
+    command = [
+        sys.executable,
+        "-m",
+        f"jobs.{job}",
+        *LINE,
+        *overrides,
+        "--execution",
+        f"jobs/executions/{sheet}.yaml",
+        *given,
+    ]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
 
@@ -107,6 +119,22 @@ def test_a_bucket_serves_nodes_that_share_no_folder(
     assert found == wanted
     assert tracked(stores[1]) == tracked(stores[0])
     copies = {path.relative_to(there / work.name / "smoke").parts[0] for path in there.glob("*/smoke/**/*")}
+    space = yaml.safe_load((PROJECT / "search_spaces" / "smoke.yaml").read_text())
+    space |= {
+        "name": "stopping", "objectives": {"train/loss": "min"},
+        "scheduler": {"kind": "asha", "grace_epochs": 1, "reduction_factor": 2},
+        "fixed": {"training.epochs": 4, "training.evaluate_every_epochs": 1}, "budget": {"num_trials": 4},
+    }  # fmt: skip
+    (tmp_path / "stopping.yaml").write_text(yaml.safe_dump(space))
+    run("cluster", {**ON_RAY, **on_nodes}, f"sweep.space={tmp_path / 'stopping.yaml'}", job="sweep")
+    sweep = work / "smoke" / "sweeps" / "stopping"
+    trials = read_json(sweep / "trials.json")["trials"]
+    assert "stopped" in {trial["status"] for trial in trials}
+    for trial in trials:
+        (copy,) = there.glob(f"*/smoke/sweeps/stopping/trials/{trial['number']:04d}/told.jsonl")
+        told = [json.loads(line) for line in copy.read_text().splitlines()]
+        assert [row["epoch"] for row in told] == list(range(1, trial["epochs"] + 1)), "no epoch that was told is lost"
+        assert trial["metrics"]["train/loss"] == told[-1]["train/loss"]
     assert {"index", "captions", "embeddings", "shards", "sweeps", "arms"} <= copies, "the work was done over there"
 
 

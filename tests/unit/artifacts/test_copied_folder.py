@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -183,6 +184,74 @@ def test_of_one_machine_an_older_state_does_not_replace_a_newer_and_of_another_i
     served.write("run/progress", 0, b"new", newer, ("node", "a"))  # sent again after a loss
     served.write("run/progress", 0, b"moved", (5, 1_500), ("another, whose clock is behind", "c"))
     assert tree(there) == {"run/progress": "moved"}
+
+
+def test_a_last_part_that_is_sent_again_leaves_the_file_as_it_is(there: Path) -> None:
+    served, stamp = ServedFolder(there), (4, 1_000)
+    served.write("file", 0, b"ab", stamp, ("node", "a"))
+    for _ in range(2):
+        served.write("file", 2, b"cd", stamp, ("node", "a"))
+    assert tree(there) == {"file": "abcd"}
+    with pytest.raises(ArtifactError, match="the part before 2"):
+        served.write("file", 2, b"CD", (4, 2_000), ("node", "a"))
+    assert tree(there) == {"file": "abcd"}
+
+
+def test_parts_of_a_writer_that_was_lost_are_removed_with_the_next_state(there: Path) -> None:
+    served = ServedFolder(there)
+    served.write("file", 0, b"ab", (4, 1_000), ("lost", "a"))
+    served.write("file", 0, b"abcde", (5, 2_000), ("node", "b"))
+    assert [path.name for path in there.iterdir()] == ["file"]
+
+
+def test_a_clock_that_is_set_back_keeps_no_state_back(copied: CopiedFolder, there: Path, here: Path) -> None:
+    copied.watch(here / "run")
+    path = written(here / "run" / "told.jsonl", "1\n")
+    os.utime(path, ns=(2 * 10**18, 2 * 10**18))
+    copied.send()
+    path.write_text("1\n2\n")
+    os.utime(path, ns=(10**18, 10**18))
+    copied.send()
+    assert tree(there) == {"run/told.jsonl": "1\n2\n"}
+
+
+def test_old_checkpoints_stay_until_the_newer_ones_have_come(there: Path, here: Path) -> None:
+    class Slow(ServedFolder):
+        """While a file is on its way, the training goes on: the next checkpoints replace it and the one behind it."""
+
+        def write(self, name: str, *given: Any) -> None:
+            super().write(name, *given)
+            if name == "run/step-3.pt" and (here / name).exists():
+                for number in (5, 6):
+                    written(here / "run" / f"step-{number}.pt", str(number))
+                for number in (3, 4):
+                    (here / "run" / f"step-{number}.pt").unlink()
+
+    copied = CopiedFolder(here, Slow(there), "node")
+    copied.watch(here / "run")
+    for number in (1, 2):
+        written(here / "run" / f"step-{number}.pt", str(number))
+    copied.send()
+    for number in (3, 4):
+        written(here / "run" / f"step-{number}.pt", str(number))
+        (here / "run" / f"step-{number - 2}.pt").unlink()
+    copied.send()
+    assert {"run/step-1.pt", "run/step-2.pt"} <= tree(there).keys()
+    copied.close()
+    assert tree(there) == {"run/step-5.pt": "5", "run/step-6.pt": "6"}
+
+
+def test_the_tail_of_a_process_that_died_is_sent_by_the_next_one(there: Path, here: Path) -> None:
+    first = CopiedFolder(here, ServedFolder(there), "node")
+    first.watch(here / "spool", new_only=True)
+    path = written(here / "spool" / "dead.jsonl", "1\n")
+    first.send()
+    first._ends.set()  # it dies
+    path.write_text("1\n2\n")
+    second = CopiedFolder(here, ServedFolder(there), "node")
+    second.watch(here / "spool", new_only=True)
+    second.close()
+    assert tree(there) == {"spool/dead.jsonl": "1\n2\n"}
 
 
 def test_two_processes_that_send_the_same_file_in_parts_do_not_mix_them(there: Path) -> None:

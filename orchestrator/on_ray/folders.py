@@ -21,6 +21,7 @@ from orchestrator.artifacts.copied_folder import CopiedFolder
 from orchestrator.artifacts.served_folder import ServedFolder, Stamp
 from orchestrator.config.execution import Execution
 from orchestrator.errors import ConfigError
+from orchestrator.frozen import Frozen
 
 HEAD = "node:__internal_head__"  # a resource that the head node has and no other
 
@@ -53,6 +54,10 @@ class Folders:
         if (copied := self.here()) is not None:
             for path in _paths_below(self.root, named):
                 copied.bring_artifact(path)
+
+    def bring_inputs(self, job: Frozen) -> None:
+        """The same for a job, but for where it works itself."""
+        self.bring_artifacts(job.model_dump(mode="json", exclude={"folder", "spool"}))
 
     def bring_file(self, path: Path) -> None:
         """Bring a file, as it is now."""

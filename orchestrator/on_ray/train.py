@@ -35,15 +35,11 @@ POLL_S = 0.5
 def _worker(config: dict[str, Any]) -> None:
     """What each Ray Train worker runs; the torch process group exists already."""
     job, folders = TrainingJob.model_validate_json(config["job"]), config["folders"]
-    _bring(folders, job)
+    folders.bring_inputs(job)
     with folders.work_in(job.folder, job.spool, leads=distributed.rank() == 0, hears=(STOP,), tells=(ERROR,)):
         if folders.is_served:
             ray.train.collective.barrier()  # none writes there before the last one on its node has brought it
         _train(job, folders)
-
-
-def _bring(folders: Folders, job: TrainingJob | TuningJob) -> None:
-    folders.bring_artifacts(job.model_dump(mode="json", exclude={"folder", "spool"}))
 
 
 def _train(job: TrainingJob, folders: Folders) -> None:
@@ -136,7 +132,7 @@ def _train_together(jobs: Sequence[TrainingJob], folders: Folders) -> dict[str, 
     """What each came to, by its run key: the error text that ended it, or ""."""
     with ExitStack() as stack:
         for job in jobs:
-            _bring(folders, job)
+            folders.bring_inputs(job)
             stack.enter_context(folders.work_in(job.folder, job.spool))
         return {
             told.run_key: told.error
@@ -148,7 +144,7 @@ def _train_together(jobs: Sequence[TrainingJob], folders: Folders) -> dict[str, 
 @ray.remote
 def _tune_alone(job: TuningJob, folders: Folders) -> OrchestratorError | None:
     try:
-        _bring(folders, job)
+        folders.bring_inputs(job)
         with folders.work_in(job.folder, job.spool):
             for _ in tune(job):
                 pass

@@ -227,7 +227,7 @@ class TrialWorker:
             training = self._job.make_job(turn.number, turn.values)
             start_trial_run(self._job, training, turn.number, turn.values)
             self._tell_whom_it_trains(turn.key)
-            self._folders.bring_artifacts(training.model_dump(mode="json", exclude={"folder", "spool"}))
+            self._folders.bring_inputs(training)
             if turn.start is not None:
                 self._folders.bring_file(Path(turn.start).with_suffix(".json"))
                 self._folders.bring_file(Path(turn.start))

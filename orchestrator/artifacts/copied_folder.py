@@ -20,6 +20,7 @@ from orchestrator.artifacts.storage import TEMPORARY_SUFFIX
 from orchestrator.errors import ArtifactError
 
 PART_BYTES, SEND_EVERY_S, LOCK = 16 * 2**20, 1.0, ".copied.lock"
+PASSES = 5  # over a folder in which files are replaced while they are sent
 _log = logging.getLogger(__name__)
 
 
@@ -151,6 +152,13 @@ class CopiedFolder:
             (self._root / name).touch()
 
     def _send(self, folder: str) -> None:
+        """Until nothing was replaced on the way, which ends: who waits for it writes no more than is under way."""
+        for _ in range(PASSES):
+            if self._sent(folder):
+                return
+
+    def _sent(self, folder: str) -> bool:
+        """Send what a listing tells; False where a file of it was removed for a newer one: that one is not sent yet."""
         heard = {f"{folder}/{name}" for name in self._watched.get(folder, ())}
         here = stamps(self._root, self._root / folder)
         gone = [name for name in self._known if name.startswith(f"{folder}/") and name not in here]
@@ -158,12 +166,13 @@ class CopiedFolder:
         for name in sorted(changed, key=lambda one: here[one][1]):
             try:
                 self._known[name] = self._put(name)
-            except FileNotFoundError:  # removed for a newer one, which is told the next time, as is what it replaces
-                return
-        if gone:
+            except FileNotFoundError:
+                return False
+        if gone:  # only now that what replaces it is there
             self._served.remove([name for name in gone if not (self._root / name).is_file()])
             for name in gone:
                 del self._known[name]
+        return True
 
     def _put(self, name: str) -> Stamp:
         """Send one state of a file; returns its stamp."""

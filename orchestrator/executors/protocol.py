@@ -28,8 +28,8 @@ PLACEMENT = "placement"  # column an engine may add to receipts: where the micro
 class TableWorker(Protocol):
     """Plain data that opens, inside an actor, the function applied to each micro-batch."""
 
-    def reads(self) -> Sequence[str]:
-        """Paths of the files and folders that it will open, beside those of rows; an engine may have to bring them."""
+    def reads(self) -> Any:
+        """Plain JSON of any depth that names the files it opens, beside those of rows: an engine may bring them."""
 
     def fetch(self, rows: pa.Table) -> pa.Table:
         """Add to a micro-batch what lies elsewhere (the images' bytes); runs on any process, ahead of the model."""

@@ -154,7 +154,7 @@ class TrialWorker:
             self._changed.notify_all()
         self._thread.join()
         if (copied := self._folders.here()) is not None:
-            copied.send()
+            copied.close()
 
     def _work(self) -> None:
         try:

@@ -4,7 +4,6 @@ Reads and commits to a teacher store. Knows nothing of plans.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,9 +31,9 @@ class PayingWorker(Frozen):
         """See `TableWorker`; here there is nothing to fetch."""
         return rows
 
-    def reads(self) -> Sequence[str]:
+    def reads(self) -> Any:
         """See `TableWorker`: whatever text the settings hold may be a path."""
-        return list(_texts(self.model_dump(mode="json")))
+        return self.model_dump(mode="json")
 
     def open(self, *, own_process: bool) -> TableFunction:
         """See `TableWorker`."""
@@ -44,11 +43,3 @@ class PayingWorker(Frozen):
     @abstractmethod
     def load(self) -> TeacherFunction:
         """Load the model."""
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _texts(one)

@@ -227,6 +227,12 @@ def test_old_checkpoints_stay_until_the_newer_ones_have_come(there: Path, here: 
                 for number in (3, 4):
                     (here / "run" / f"step-{number}.pt").unlink()
 
+        def remove(self, names: Any) -> None:
+            removed.extend(names)
+            assert {"run/step-5.pt", "run/step-6.pt"} <= tree(there).keys()
+            super().remove(names)
+
+    removed: list[str] = []
     copied = CopiedFolder(here, Slow(there), "node")
     copied.watch(here / "run")
     for number in (1, 2):
@@ -236,9 +242,9 @@ def test_old_checkpoints_stay_until_the_newer_ones_have_come(there: Path, here: 
         written(here / "run" / f"step-{number}.pt", str(number))
         (here / "run" / f"step-{number - 2}.pt").unlink()
     copied.send()
-    assert {"run/step-1.pt", "run/step-2.pt"} <= tree(there).keys()
-    copied.close()
+    assert {"run/step-1.pt", "run/step-2.pt"} <= set(removed)
     assert tree(there) == {"run/step-5.pt": "5", "run/step-6.pt": "6"}
+    copied.close()
 
 
 def test_the_tail_of_a_process_that_died_is_sent_by_the_next_one(there: Path, here: Path) -> None:

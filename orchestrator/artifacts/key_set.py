@@ -16,6 +16,7 @@ _NIBBLE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16, dtype=np.u
 _IS_KEY = re.compile(r"[0-9a-f]{32}").fullmatch
 
 Words = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.int64]
 
 
 def pack_keys(keys: pa.Array | pa.ChunkedArray) -> Words:
@@ -41,13 +42,27 @@ def _pack(keys: pa.Array) -> Words:
     return np.frombuffer(b"".join(found), ">u8").astype(np.uint64).reshape(-1, 2)
 
 
-def order_of(packed: Words) -> npt.NDArray[np.int64]:
+def order_of(packed: Words) -> Places:
     """Indices that sort packed keys; stable, and fast where long runs are sorted already."""
     order = np.argsort(packed[:, 0], kind="stable")
     high = packed[order, 0]
     if (high[1:] == high[:-1]).any():  # the same key again, or (once in 2^64 pairs) two that begin alike
         order = np.lexsort((packed[:, 1], packed[:, 0]))
     return order
+
+
+def of_several_commits(packed: Words, committed_us: npt.NDArray[np.int64]) -> tuple[Places, Places]:
+    """Places of rows whose key an earlier commit has as well, and of that commit's rows.
+
+    Copies of one row, which compactions leave when they overtake each other or are killed, are of one commit.
+    """
+    order = order_of(packed)
+    if not (packed[order[1:]] == packed[order[:-1]]).all(axis=1).any():  # nearly always
+        return order[:0], order[:0]
+    order = np.lexsort((committed_us, packed[:, 1], packed[:, 0]))
+    later, earlier = order[1:], order[:-1]
+    found = (packed[later] == packed[earlier]).all(axis=1) & (committed_us[later] != committed_us[earlier])
+    return later[found], earlier[found]
 
 
 class KeySet:

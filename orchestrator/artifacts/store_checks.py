@@ -4,7 +4,6 @@ Reads a store's files; with repair, removes what is damaged (its rows are then m
 Knows nothing of models.
 """
 
-import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,14 +17,12 @@ import pyarrow.parquet as pq
 
 from orchestrator.artifacts.compaction import compact
 from orchestrator.artifacts.folder import DamagedFileError, Folder
-from orchestrator.artifacts.key_set import Words, order_of, pack_keys
+from orchestrator.artifacts.key_set import Words, of_several_commits, order_of, pack_keys
 from orchestrator.artifacts.ledger import CommitRecord, ledger_table, ledger_totals, merge_ledgers
 from orchestrator.artifacts.store_files import File, parquet_names
-from orchestrator.artifacts.store_rows import BOOKKEEPING, ERROR_CLASS, KEY
+from orchestrator.artifacts.store_rows import BOOKKEEPING, COMMITTED_US, ERROR_CLASS, KEY
 from orchestrator.artifacts.table_digest import digest_table
 from orchestrator.artifacts.teacher_store import TeacherStore
-
-_LOOKS, _PATIENCE_S = 5, 1.0  # at a store in which a compaction may be at work
 
 
 @dataclass
@@ -35,11 +32,12 @@ class _Found:
     problems: list[str] = field(default_factory=list)
     keys: Words = field(default_factory=lambda: np.empty((0, 2), np.uint64))
     has_value: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    committed_us: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     record: CommitRecord | None = None
 
 
 def verify_store(store: TeacherStore, *, repair: bool) -> tuple[list[str], dict[str, Any]]:
-    """Check each file: readable, content equal to the digest in its name, no empty values, no value twice, costs known.
+    """Check each file: readable, content as its name digests it, no empty values, none paid twice, costs known.
 
     Others may commit and compact meanwhile, but not while it repairs: then unreadable and altered files and leftovers
     of killed processes are removed (of a damaged segment the sound row groups are kept), rows without a value are
@@ -51,13 +49,9 @@ def verify_store(store: TeacherStore, *, repair: bool) -> tuple[list[str], dict[
     Raises:
         ArtifactError: the file system does not answer; nothing is removed on its account.
     """
-    checked: dict[File, _Found] = {}
-    for _ in range(_LOOKS):
-        checked = _check_rows(store, checked, repair=repair)
-        twice = _keys_twice(checked, repair=repair)
-        if repair or not twice or not _moves(store, checked):
-            break
-    problems = [problem for found in checked.values() for problem in found.problems] + twice
+    checked = _check_rows(store, repair=repair)
+    problems = [problem for found in checked.values() for problem in found.problems]
+    problems += _keys_twice(checked, repair=repair)
     told, totals = store.steadily(lambda: _check_ledger(store, checked, repair=repair))
     problems += told
     if repair:
@@ -73,16 +67,10 @@ def verify_store(store: TeacherStore, *, repair: bool) -> tuple[list[str], dict[
     return problems, {**totals, "files": len(checked), "rows": num_rows, "refused": num_keys - num_rows}
 
 
-def _moves(store: TeacherStore, checked: dict[File, _Found]) -> bool:
-    """Whether a compaction is between its writing and its deleting, where keys are there twice for a moment."""
-    time.sleep(_PATIENCE_S)
-    return set(store.files()) != set(checked)
-
-
-def _check_rows(store: TeacherStore, known: dict[File, _Found], *, repair: bool) -> dict[File, _Found]:
+def _check_rows(store: TeacherStore, *, repair: bool) -> dict[File, _Found]:
     """Check parts and segments, those too that a compaction writes meanwhile; what it deletes is left out."""
     files = store.files()
-    checked = {file: found for file, found in known.items() if file in set(files)}
+    checked: dict[File, _Found] = {}
     while fresh := [file for file in files if file not in checked]:
         for folder, name in fresh:
             try:
@@ -122,6 +110,7 @@ def _check_file(store: TeacherStore, folder: Folder, name: str, *, repair: bool)
             found.problems.append(f"{short}: {done} rows with a value and {refused} refused, but {told}")
     found.keys = pack_keys(rows[KEY])[~np.asarray(empty)]
     found.has_value = np.asarray(pc.is_null(rows[ERROR_CLASS]))[~np.asarray(empty)]
+    found.committed_us = np.asarray(rows[COMMITTED_US])[~np.asarray(empty)]
     return found
 
 
@@ -166,7 +155,7 @@ def _no_vector(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _keys_twice(checked: dict[File, _Found], *, repair: bool) -> list[str]:
-    """Which files hold values whose keys have one in another, or the same, as well.
+    """Which files hold values whose keys have one of another commit in another, or the same, as well.
 
     A refusal beside a value, or beside another refusal, is an attempt that was repeated.
     """
@@ -174,11 +163,10 @@ def _keys_twice(checked: dict[File, _Found], *, repair: bool) -> list[str]:
     if not files:
         return []
     values = [found.keys[found.has_value] for found in checked.values()]
-    packed = np.concatenate(values)
+    committed_us = np.concatenate([found.committed_us[found.has_value] for found in checked.values()])
     owner = np.repeat(np.arange(len(files)), [len(keys) for keys in values])
-    order = order_of(packed)
-    same = np.flatnonzero((packed[order[1:]] == packed[order[:-1]]).all(axis=1))
-    counts = Counter(zip(owner[order[same + 1]].tolist(), owner[order[same]].tolist(), strict=True))
+    later, earlier = of_several_commits(np.concatenate(values), committed_us)
+    counts = Counter(zip(owner[later].tolist(), owner[earlier].tolist(), strict=True))
     names = [f"{folder.name}/{name}" for folder, name in files]
     end = " - kept once" if repair else ""
     return [f"{names[later]}: {n:,} keys also in {names[earlier]}{end}" for (later, earlier), n in counts.items()]

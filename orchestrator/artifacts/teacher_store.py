@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from orchestrator.artifacts.key_set import KeySet, Words, order_of, pack_keys
+from orchestrator.artifacts.key_set import KeySet, Words, of_several_commits, pack_keys
 from orchestrator.artifacts.ledger import CommitRecord
 from orchestrator.artifacts.store_files import SUFFIX, StoreFiles, read_range, short_run
 from orchestrator.artifacts.store_rows import (
@@ -111,15 +111,12 @@ class TeacherStore(StoreFiles):
         return pc.filter(rows[KEY], pc.is_null(rows[ERROR_CLASS]))
 
     def paid_twice(self) -> dict[str, int]:
-        """Keys that have a value in several rows, with the time of the commit (microseconds) that counts: the first."""
+        """Keys with values of several commits, and the time (microseconds) of the commit that counts: the first."""
         rows = self._columns([KEY, ERROR_CLASS, COMMITTED_US])
         rows = rows.filter(pc.is_null(rows[ERROR_CLASS]))
-        packed = pack_keys(rows[KEY])
-        order = order_of(packed)
-        same = (packed[order[1:]] == packed[order[:-1]]).all(axis=1)
-        places = np.unique(np.concatenate([order[1:][same], order[:-1][same]]))
+        places = of_several_commits(pack_keys(rows[KEY]), np.asarray(rows[COMMITTED_US]))
         found: dict[str, int] = {}
-        several = rows.take(pa.array(places))
+        several = rows.take(pa.array(np.concatenate(places)))
         for key, when in zip(several[KEY].to_pylist(), several[COMMITTED_US].to_pylist(), strict=True):
             found[key] = min(when, found.get(key, when))
         return found

@@ -27,6 +27,7 @@ from orchestrator.on_ray.folders import FolderServer
 from orchestrator.tracking import TrackingSettings
 from orchestrator.training.input_settings import InputSettings
 from tests.mlflow_stores import Store
+from tests.on_ray.small_sweeps import RATE
 
 pytestmark = pytest.mark.ray
 PROJECT = Path(__file__).resolve().parents[2]
@@ -122,14 +123,19 @@ def test_a_bucket_serves_nodes_that_share_no_folder(
     space = yaml.safe_load((PROJECT / "search_spaces" / "smoke.yaml").read_text())
     space |= {
         "name": "stopping", "objectives": {"train/loss": "min"},
+        "parameters": {RATE: {"kind": "loguniform", "low": 1e-13, "high": 1e-2}},
+        "points": [{RATE: rate} for rate in (2e-3, 1e-12, 3e-3, 1e-11)],
         "scheduler": {"kind": "asha", "grace_epochs": 1, "reduction_factor": 2},
         "fixed": {"training.epochs": 4, "training.evaluate_every_epochs": 1}, "budget": {"num_trials": 4},
     }  # fmt: skip
     (tmp_path / "stopping.yaml").write_text(yaml.safe_dump(space))
-    run("cluster", {**ON_RAY, **on_nodes}, f"sweep.space={tmp_path / 'stopping.yaml'}", job="sweep")
+    one_by_one = {"trials.trials_per_worker": 1}  # side by side the order of their reports decides, too
+    run("cluster", {**ON_RAY, **on_nodes, **one_by_one}, f"sweep.space={tmp_path / 'stopping.yaml'}", job="sweep")
     sweep = work / "smoke" / "sweeps" / "stopping"
     trials = read_json(sweep / "trials.json")["trials"]
-    assert "stopped" in {trial["status"] for trial in trials}
+    assert [(trial["status"], trial["epochs"]) for trial in trials] == [
+        ("finished", 4), ("stopped", 1), ("finished", 4), ("stopped", 1)
+    ]  # fmt: skip
     for trial in trials:
         (copy,) = there.glob(f"*/smoke/sweeps/stopping/trials/{trial['number']:04d}/told.jsonl")
         told = [json.loads(line) for line in copy.read_text().splitlines()]

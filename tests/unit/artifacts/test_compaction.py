@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,6 +13,7 @@ import pytest
 
 from orchestrator.artifacts import compaction
 from orchestrator.artifacts.compaction import compact
+from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.store_checks import verify_store
 from orchestrator.artifacts.store_rows import key_ranges
 from orchestrator.artifacts.teacher_store import TeacherStore
@@ -112,6 +114,36 @@ def test_a_reader_sees_every_row_and_record_while_two_processes_compact(tmp_path
     assert looks > 3
     compact(store, everything=True)
     assert verify_store(store, repair=False)[0] == []
+
+
+def test_copies_that_compactions_leave_when_they_overtake_each_other_are_no_rows_paid_twice(tmp_path: Path) -> None:
+    store = TeacherStore(tmp_path / "store")
+    build(store, num_segments=0, num_parts=6)
+    paid, digest, rows = store.paid_twice(), store.digest(), verify_store(store, repair=False)
+
+    class Overtaken(Folder):
+        """Has found its inputs still there; before it deletes them, another compaction has."""
+
+        def delete_all(self, names: Iterable[str]) -> None:
+            compact(TeacherStore(store.folder))
+            super().delete_all(names)
+
+    late = TeacherStore(store.folder)
+    late.part_files = Overtaken(store.part_files.uri)
+    compact(late)
+    first, second = (store.segment_files.parquet(name, pq.ParquetFile.read) for name in store.segment_files.names())
+    assert first.equals(second)
+    assert (store.paid_twice(), store.digest()) == ({}, digest)
+    assert paid, "what was paid twice before both compactions is kept once by each"
+    problems, counts = verify_store(store, repair=False)
+    assert problems == []
+    assert counts == {**rows[1], "files": 2}
+    commit(store, range(3))
+    assert set(store.paid_twice()) == set(keys(range(3)))
+    (told,), _ = verify_store(store, repair=False)
+    assert ": 3 keys also in segments/" in told
+    compact(store, everything=True)
+    assert (len(store.files()), store.digest()) == (1, digest)
 
 
 def test_verify_beside_compactions_finds_nothing_wrong(tmp_path: Path, project: Path) -> None:

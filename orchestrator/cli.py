@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator import __version__
 from orchestrator.cli_compare import add_compare_command
 from orchestrator.cli_convert import add_convert_command
 from orchestrator.cli_errors import tell_unforeseen, told_plainly
@@ -38,6 +39,7 @@ from orchestrator.cli_options import (
     last_line,
 )
 from orchestrator.cli_reproduce import add_reproduce_commands
+from orchestrator.cli_store import add_store_commands
 from orchestrator.engine import open_executor
 
 app = typer.Typer(
@@ -47,6 +49,22 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"orchestrator {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    pass
+
 
 RehashOption = Annotated[bool, typer.Option("--rehash", help="hash the images again instead of trusting their stamp")]
 
@@ -105,6 +123,7 @@ def plan(
     overrides: OverridesArgument = None,
     execution: ExecutionOption = LAPTOP,
     settings: OverrideExecutionOption = None,
+    dry_run: DryRunOption = False,
     quiet: QuietOption = False,
     as_json: LastLineOption = False,
     debug: DebugOption = False,
@@ -113,7 +132,7 @@ def plan(
     with last_line("plan", as_json) as told, told_plainly(debug):
         from orchestrator.stages.command import Request, plan_command
 
-        request = Request(experiment, overrides or [], execution, settings or [], open_executor, quiet=quiet)
+        request = Request(experiment, overrides or [], execution, settings or [], open_executor, dry_run, quiet=quiet)
         told |= plan_command(request)
 
 
@@ -124,6 +143,7 @@ def write_jobs(
     overrides: OverridesArgument = None,
     execution: ExecutionOption = LAPTOP,
     settings: OverrideExecutionOption = None,
+    dry_run: DryRunOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
     as_json: LastLineOption = False,
@@ -134,7 +154,7 @@ def write_jobs(
         from orchestrator.stages.command import Request, write_jobs_command
 
         request = Request(
-            experiment, overrides or [], execution, settings or [], open_executor, quiet=quiet, verbose=verbose
+            experiment, overrides or [], execution, settings or [], open_executor, dry_run, quiet=quiet, verbose=verbose
         )
         told |= write_jobs_command(request, folder)
 
@@ -146,9 +166,10 @@ def verify(
     ],
     repair: Annotated[bool, typer.Option("--repair", help="remove what is damaged, so that it is made again")] = False,
     as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
-    """Prove that artifacts and stores are whole: checksums, row counts, no empties, no duplicates."""
-    with told_plainly(debug=False):
+    """Prove that artifacts and stores are whole: checksums, row counts, no empties, nothing paid twice."""
+    with told_plainly(debug):
         from orchestrator.stages.verify import verify_folder
 
         problems, counts = verify_folder(folder, repair=repair)
@@ -195,62 +216,7 @@ def doctor(
         raise typer.Exit(1)
 
 
-store = typer.Typer(help="Look at teacher stores, clean them, take rows out of them.", no_args_is_help=True)
-app.add_typer(store, name="store")
-StoreArgument = Annotated[str, typer.Argument(help="a store, or a folder or URI above stores")]
-
-
-@store.command("ls")
-def store_ls(
-    folder: StoreArgument = "runs",
-    refused: Annotated[bool, typer.Option("--refused", help="list the rows that were refused, with reasons")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Rows, refusals, size and what each store has cost."""
-    with told_plainly(debug=False):
-        from orchestrator.stages.command import show_stores
-
-        show_stores(folder, refused=refused, as_json=as_json)
-
-
-@store.command("gc")
-def store_gc(
-    folder: StoreArgument = "runs",
-    refused: Annotated[bool, typer.Option("--refused", help="forget refusals: try these rows again")] = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Compact stores wholly and clear what killed processes left; rows with a result are never removed."""
-    with told_plainly(debug=False):
-        from orchestrator.stages.store import clean
-        from orchestrator.stages.verify import some_stores
-
-        for found in some_stores(folder):
-            told = clean(found, forget_refused=refused, dry_run=dry_run)
-            if as_json:
-                typer.echo(json.dumps({"store": str(found.folder), "dry_run": dry_run, **told}))
-                continue
-            shown = ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in told.items())
-            typer.echo(f"{found.folder}: {'would be: ' if dry_run else ''}{shown}")
-
-
-@store.command("export")
-def store_export(
-    folder: Annotated[str, typer.Argument(help="one store (folder or URI)", show_default=False)],
-    target: Annotated[Path, typer.Argument(help="FILE.parquet, FILE.csv or FILE.jsonl", show_default=False)],
-    columns: Annotated[str, typer.Option(help="comma-separated columns (default: all)")] = "",
-    as_json: JsonOption = False,
-) -> None:
-    """Write a store's rows to a file, in the order of their keys."""
-    with told_plainly(debug=False):
-        from orchestrator.stages.store import export
-        from orchestrator.stages.verify import one_store
-
-        names = [name.strip() for name in columns.split(",") if name.strip()]
-        rows = export(one_store(folder), target, names)
-        typer.echo(json.dumps({"rows": rows, "file": str(target)}) if as_json else f"{rows:,} rows to {target}")
-
-
+add_store_commands(app, told_plainly)
 add_job_commands(app, told_plainly)
 add_export_commands(app, told_plainly, open_executor)
 add_convert_command(app, told_plainly)

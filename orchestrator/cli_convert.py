@@ -3,12 +3,13 @@
 Parses arguments. torch and timm are imported only when the command runs.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orchestrator.cli_options import ToldPlainly
+from orchestrator.cli_options import DebugOption, DryRunOption, LastLineOption, ToldPlainly, last_line
 
 
 def add_convert_command(app: typer.Typer, told_plainly: ToldPlainly) -> None:
@@ -25,16 +26,23 @@ def add_convert_command(app: typer.Typer, told_plainly: ToldPlainly) -> None:
         image_size: Annotated[
             int | None, typer.Option(help="side of the pre-training's images (default: timm's)")
         ] = None,
+        dry_run: DryRunOption = False,
+        as_json: LastLineOption = False,
+        debug: DebugOption = False,
     ) -> None:
         """Make a masked autoencoder's pre-trained encoder a checkpoint that a timm student starts from."""
-        with told_plainly(False):
+        with last_line("convert-mae", as_json) as told, told_plainly(debug):
             from orchestrator.errors import ConfigError
             from orchestrator.students.networks.mae_checkpoint import convert_mae as convert
 
             if pooling not in ("avg", "token"):
                 raise ConfigError(f"--pooling {pooling}", expected="avg or token")
-            told = convert(
-                checkpoint, output, model=model, pooling="avg" if pooling == "avg" else "token", image_size=image_size
-            )
-        fresh = f", {', '.join(told.fresh)} afresh" if told.fresh else ""
-        typer.echo(f"{output}: {len(told.written)} tensors of {model}{fresh}; {len(told.left_out)} left out")
+            made = convert(
+                checkpoint, output, model=model, pooling="avg" if pooling == "avg" else "token", image_size=image_size,
+                dry_run=dry_run,
+            )  # fmt: skip
+            fresh = f", {', '.join(made.fresh)} afresh" if made.fresh else ""
+            would = "would be " if dry_run else ""
+            left = len(made.left_out)
+            typer.echo(f"{output}: {would}{len(made.written)} tensors of {model}{fresh}; {left} left out")
+            told |= {"file": str(output), "dry_run": dry_run, **asdict(made)}

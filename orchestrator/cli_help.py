@@ -32,6 +32,7 @@ OTHER = "More"
 OPTIONS = {
     "--install-completion": "Teach the shell to complete commands, settings and sheets",
     "--show-completion": "Print what that would install",
+    "--version": "Print the version",
     "--help": "Show this page",
 }
 MAX_WIDTH = 110

@@ -100,6 +100,7 @@ def add_job_commands(app: typer.Typer, told_plainly: ToldPlainly) -> None:
     def stop(
         job_id: JobIdArgument,
         address: AddressOption = None,
+        dry_run: DryRunOption = False,
         wait_s: WaitSecondsOption = 10,
         debug: DebugOption = False,
     ) -> None:
@@ -107,4 +108,4 @@ def add_job_commands(app: typer.Typer, told_plainly: ToldPlainly) -> None:
         with told_plainly(debug):
             from orchestrator.on_ray.jobs.command import stop_job
 
-            raise typer.Exit(stop_job(address, job_id, wait_s=wait_s))
+            raise typer.Exit(stop_job(address, job_id, dry_run=dry_run, wait_s=wait_s))

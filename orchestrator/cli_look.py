@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli_options import DebugOption, JsonOption, ToldPlainly
+from orchestrator.cli_options import DebugOption, DryRunOption, JsonOption, ToldPlainly
 
 if TYPE_CHECKING:
     from orchestrator.guide.artifact import Shown
@@ -95,14 +95,15 @@ def add_look_commands(app: typer.Typer, told_plainly: ToldPlainly) -> None:
     @app.command()
     def schemas(
         folder: Annotated[Path, typer.Argument(help="where the JSON files go")] = Path("schemas"),
+        dry_run: DryRunOption = False,
         debug: DebugOption = False,
     ) -> None:
         """Write the JSON schemas of experiments, executions and search spaces, which editors check sheets with."""
         with told_plainly(debug):
-            from orchestrator.guide.schemas import write_schemas
+            from orchestrator.guide.schemas import schema_files, write_schemas
 
-            for path in write_schemas(folder):
-                typer.echo(str(path))
+            for path in schema_files(folder) if dry_run else write_schemas(folder):
+                typer.echo(f"{'would write ' if dry_run else ''}{path}")
 
 
 def _print_rows(rows: list[tuple[str, str]]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli_options import LAPTOP, DebugOption, OverrideExecutionOption, ToldPlainly
+from orchestrator.cli_options import LAPTOP, DebugOption, DryRunOption, OverrideExecutionOption, ToldPlainly
 
 HostOption = Annotated[str, typer.Option(help="the address to listen at; other machines reach all but loopback")]
 PortOption = Annotated[int, typer.Option(min=1, max=65535)]
@@ -80,14 +80,21 @@ def add_mlflow_commands(app: typer.Typer, told_plainly: ToldPlainly) -> None:
             Path | None,
             typer.Option(help="the first password (default: MLFLOW_AUTH_ADMIN_PASSWORD, or drawn)"),
         ] = None,
+        dry_run: DryRunOption = False,
         debug: DebugOption = False,
     ) -> None:
         """Run an MLflow tracking server with PostgreSQL, artifact storage and passwords. Ctrl-C ends it."""
         with told_plainly(debug):
-            from orchestrator.tracking.server import ADMIN, MlflowServer, ServerSettings
+            from orchestrator.tracking.server import ADMIN, MlflowServer, ServerSettings, admin_password_from
 
             wanted = ServerSettings(folder, host, port, tuple(allowed_host or ()), workers, password_file)
             _warn_of(host)
+            if dry_run:
+                typer.echo(
+                    f"MLflow would answer at {wanted.url} to {wanted.all_hosts()}; {admin_password_from(wanted)}"
+                )
+                typer.echo(f"database, artifacts and logs: {wanted.folder.resolve()}")
+                return
             with MlflowServer(wanted):
                 typer.echo(f"MLflow answers at {wanted.url} to {wanted.all_hosts()}")
                 typer.echo("for our commands, on each machine that reports:")

@@ -30,16 +30,19 @@ def schema(sheet: str) -> dict[str, Any]:
     return {"$schema": DRAFT, **made}
 
 
+def schema_files(folder: Path) -> list[Path]:
+    """Where `write_schemas` writes."""
+    return [folder / f"{sheet}.json" for sheet in SHEETS]
+
+
 def write_schemas(folder: Path) -> list[Path]:
     """Write the schema of each sort of sheet; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for sheet in SHEETS:
-        path = folder / f"{sheet}.json"
+    paths = schema_files(folder)
+    for sheet, path in zip(SHEETS, paths, strict=True):
         path.write_text(
             json.dumps(schema(sheet), indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
         )
-        paths.append(path)
     return paths
 
 

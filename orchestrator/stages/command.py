@@ -132,9 +132,16 @@ def evidence_command(
 
 
 def write_jobs_command(request: Request, folder: Path) -> dict[str, Any]:
-    """Make what the arms' trainings read, and write the trainings as files. Returns what was written, for scripts."""
+    """Make what the arms' trainings read, and write the trainings as files, or tell what would be done.
+
+    Returns:
+        What `--json` tells.
+    """
     context = request.context()
     check_composition(context.experiment)
+    if request.dry_run:
+        files = [("write", str(folder / f"{arm}.json"), "write") for arm in context.experiment.arms]
+        return _tell(context, [*line.forecast(context, "sweep"), *files])
     with tracked(context):
         written = train_jobs.write(context, line.run(context, "sweep"), folder)
     for path in written.values():
@@ -143,10 +150,16 @@ def write_jobs_command(request: Request, folder: Path) -> dict[str, Any]:
 
 
 def plan_command(request: Request) -> dict[str, Any]:
-    """Probe what the line's teacher outputs will cost, and print it; the probe's rows stay in the store. Returns the
-    estimates for scripts."""
+    """Probe what the line's teacher outputs will cost, and print it; the probe's rows stay in the store. With
+    `dry_run` nothing is probed: tell what the line up to there would make.
+
+    Returns:
+        What `--json` tells: the estimates.
+    """
     context = request.context()
     check_composition(context.experiment)
+    if request.dry_run:
+        return _tell(context, line.forecast(context, "embed"))
     try:
         folder = index.make(context).folder
         found = planner.estimates(context, folder)

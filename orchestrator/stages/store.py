@@ -4,7 +4,7 @@ Reads stores; `clean` rewrites them, `export` writes a file. Knows nothing of ex
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,34 +79,29 @@ def _forget(store: TeacherStore) -> None:
             files.delete(name)
 
 
-def export(store: TeacherStore, target: Path, columns: Sequence[str] = ()) -> int:
+def export(store: TeacherStore, target: Path, columns: Sequence[str] = (), *, dry_run: bool = False) -> int:
     """Write the rows that have their value to a Parquet, CSV or JSON-lines file, in key order; returns how many.
+
+    Args:
+        dry_run: read and check everything, and write nothing.
 
     Raises:
         ArtifactError: an unknown format or column, or nothing to export.
     """
     if target.suffix not in FORMATS:
         raise ArtifactError(f"{target}: unknown format", expected=f"a name that ends with {', '.join(FORMATS)}")
-    if KEY in columns:
-        columns = [name for name in columns if name != KEY]  # always there, first
     count = 0
 
     def write(temporary: Path) -> None:
         nonlocal count
         writer: pq.ParquetWriter | None = None
         with temporary.open("wb") as stream:
-            for rows in store.row_pieces():
-                rows = rows.filter(pc.is_null(rows[ERROR_CLASS]))
-                known = [name for name in rows.column_names if name not in BOOKKEEPING]
-                if unknown := set(columns) - set(known):
-                    raise ArtifactError(f"no column {', '.join(sorted(unknown))}", expected=", ".join(known))
-                rows = rows.select([KEY, *columns] if columns else known)
+            for rows in _exported(store, target, columns):
                 if target.suffix == ".parquet":
                     writer = writer or pq.ParquetWriter(stream, rows.schema)
                     writer.write_table(rows)
                 elif target.suffix == ".csv":
-                    flat = _without_lists(rows, target)
-                    pacsv.write_csv(flat, stream, pacsv.WriteOptions(include_header=count == 0))
+                    pacsv.write_csv(rows, stream, pacsv.WriteOptions(include_header=count == 0))
                 else:
                     for batch in rows.to_batches(max_chunksize=4096):
                         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist()]
@@ -114,11 +109,26 @@ def export(store: TeacherStore, target: Path, columns: Sequence[str] = ()) -> in
                 count += rows.num_rows
             if writer is not None:
                 writer.close()
-        if not count:
-            raise ArtifactError(f"{store.folder} holds no rows", expected="rows to export")
 
+    if dry_run:
+        return sum(rows.num_rows for rows in _exported(store, target, columns))
     write_atomically(target, write)
     return count
+
+
+def _exported(store: TeacherStore, target: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows that have their value, in key order, with the columns that are wanted: the key first."""
+    is_empty = True
+    for rows in store.row_pieces():
+        rows = rows.filter(pc.is_null(rows[ERROR_CLASS]))
+        known = [name for name in rows.column_names if name not in BOOKKEEPING]
+        if unknown := set(columns) - set(known):
+            raise ArtifactError(f"no column {', '.join(sorted(unknown))}", expected=", ".join(known))
+        wanted = [KEY, *(name for name in columns if name != KEY)] if columns else known
+        is_empty &= not rows.num_rows
+        yield _without_lists(rows.select(wanted), target) if target.suffix == ".csv" else rows.select(wanted)
+    if is_empty:
+        raise ArtifactError(f"{store.folder} holds no rows", expected="rows to export")
 
 
 def _without_lists(rows: pa.Table, target: Path) -> pa.Table:

@@ -85,6 +85,13 @@ def admin_password(settings: ServerSettings) -> str:
     return found
 
 
+def admin_password_from(settings: ServerSettings) -> str:
+    """Where the administrator's password would come from, in words."""
+    if settings.password_file is None and os.environ.get(ADMIN_PASSWORD_VARIABLE):
+        return f"the password is that of {ADMIN_PASSWORD_VARIABLE}"
+    return f"the password {'is' if settings.admin_file.is_file() else 'would be drawn into'} {settings.admin_file}"
+
+
 class MlflowServer:
     """The server with its database, as a context manager; `stop_serving` and `serve` end and begin the MLflow part."""
 

@@ -75,6 +75,8 @@ def test_a_stopped_job_has_a_code_of_its_own(head: Head) -> None:
         read_until(process, "waiting")
         listed = [json.loads(line) for line in run(head, "jobs", "--json").stdout.splitlines()]
         (running,) = [job["submission_id"] for job in listed if job["status"] == "RUNNING"]
+        asked = run(head, "stop", running, "--dry-run")
+        assert (asked.exit_code, last_line(asked)["status"]) == (0, "RUNNING")
         stopped = run(head, "stop", running)
         rest, _ = process.communicate()
         assert process.returncode == 80

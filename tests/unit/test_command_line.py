@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from orchestrator import __version__
 from orchestrator.artifacts.storage import read_table
 from orchestrator.cli import app
 from orchestrator.cli_errors import told_plainly
@@ -67,6 +69,57 @@ def test_an_error_ends_with_2_and_its_lines_and_with_debug_as_it_is() -> None:
     assert "Traceback" not in ended.stderr
     ended = RUNNER.invoke(app, ["explain", "losses.text.temprature", "--debug"])
     assert isinstance(ended.exception, ConfigError)
+
+
+LOOKS_ONLY = {"verify", "doctor", "jobs", "logs", "list", "explain", "show", "compare", "leaks", "store ls"}
+
+
+def commands() -> dict[str, set[str]]:
+    """Every command's name -> its options."""
+    found: dict[str, set[str]] = {}
+
+    def walk(group: Any, before: str) -> None:
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                walk(command, f"{name} ")
+            else:
+                found[before + name] = {option for one in command.params for option in one.opts}
+
+    walk(typer.main.get_command(app), "")
+    return found
+
+
+def test_every_command_shows_its_errors_whole_and_what_does_more_than_look_can_say_first_what_it_would_do() -> None:
+    assert {name for name, options in commands().items() if "--debug" not in options} == set()
+    assert {name for name, options in commands().items() if "--dry-run" not in options} == LOOKS_ONLY
+
+
+def test_the_version_is_told() -> None:
+    assert RUNNER.invoke(app, ["--version"]).output == f"orchestrator {__version__}\n"
+
+
+def test_a_dry_run_of_what_writes_tells_it_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = ["--set", f"storage_root={tmp_path / 'runs'}", "--set", "tracking.kind=none", "--dry-run"]
+    told = RUNNER.invoke(app, ["plan", *SHEETS, *runs, "--json"]).stdout.splitlines()[-1]
+    assert {row["stage"]: row["would"] for row in json.loads(told)["stages"]} == dict.fromkeys(
+        ("index", "caption", "embed"), "make"
+    )
+    jobs = ["write-jobs", SHEETS[0], str(tmp_path / "jobs"), *SHEETS[1:], *runs, "--json"]
+    rows = json.loads(RUNNER.invoke(app, jobs).stdout.splitlines()[-1])["stages"]
+    assert [(row["folder"], row["would"]) for row in rows[-2:]] == [
+        (str(tmp_path / "jobs" / f"{arm}.json"), "write") for arm in ("baseline", "distilled")
+    ]
+    told = RUNNER.invoke(app, ["schemas", str(tmp_path / "schemas"), "--dry-run"]).output.splitlines()
+    assert f"would write {tmp_path}/schemas/experiment.json" in told
+    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "a long secret one")
+    server = ["mlflow-server", "--folder", str(tmp_path / "server"), "--allowed-host", "mlflow.example.org"]
+    told = RUNNER.invoke(app, [*server, "--dry-run"]).output
+    for part in ("http://127.0.0.1:5000", "mlflow.example.org:5000", "that of MLFLOW_AUTH_ADMIN_PASSWORD"):
+        assert part in told
+    assert "secret" not in told
+    monkeypatch.delenv("MLFLOW_AUTH_ADMIN_PASSWORD")
+    assert f"drawn into {tmp_path}/server/secrets/" in RUNNER.invoke(app, [*server, "--dry-run"]).output
+    assert list(tmp_path.iterdir()) == []
 
 
 SHEETS = ["jobs/experiments/smoke.yaml", "--execution", "jobs/executions/in_process.yaml"]

@@ -127,10 +127,16 @@ def show_logs(address: str | None, submission_id: str, *, follow: bool, wait_s: 
     return 0
 
 
-def stop_job(address: str | None, submission_id: str, *, wait_s: float) -> int:
-    """Stop a job and wait for its end; 0 when it has ended, however."""
+def stop_job(address: str | None, submission_id: str, *, dry_run: bool, wait_s: float) -> int:
+    """Stop a job and wait for its end, or tell what it is that would be stopped; 0 when it has ended, however."""
     started, told = time.monotonic(), _address(address)
-    ended = Jobs(told, wait_s=wait_s, told=_note).stop(submission_id)
+    jobs = Jobs(told, wait_s=wait_s, told=_note)
+    if dry_run:
+        details = jobs.status(submission_id)
+        _note("it has ended" if details.status.is_terminal() else "it would be stopped")
+        typer.echo(json.dumps({**_row(details), "address": told}))
+        return 0
+    ended = jobs.stop(submission_id)
     _close(ended, told, started)
     return 0
 

@@ -34,8 +34,9 @@ class Converted:
 
 
 def convert_mae(
-    source: Path, target: Path, *, model: str, pooling: Pooling = "avg", image_size: int | None = None
-) -> Converted:
+    source: Path, target: Path, *, model: str, pooling: Pooling = "avg", image_size: int | None = None,
+    dry_run: bool = False,
+) -> Converted:  # fmt: skip
     """Write the encoder of the checkpoint at `source` to `target` under timm's names.
 
     With average pooling timm, like the official fine-tuning, normalises after the pooling (`fc_norm`). A pre-trained
@@ -46,6 +47,7 @@ def convert_mae(
         target: ends in .safetensors; is written whole or not at all.
         model: timm's name of the ViT, such as vit_base_patch16_224.
         image_size: side of the images of the pre-training, pixels; None: timm's own for the model.
+        dry_run: read and check everything, and write nothing.
 
     Raises:
         ConfigError: no timm ViT of this name, or a target of another format.
@@ -66,12 +68,15 @@ def convert_mae(
         kept |= {"fc_norm.weight": torch.ones(width), "fc_norm.bias": torch.zeros(width)}
         fresh = ["fc_norm.weight", "fc_norm.bias"]
     _check(source, kept, expected, model)
+    done = Converted(tuple(sorted(kept)), tuple(sorted(left_out)), tuple(fresh))
+    if dry_run:
+        return done
     target.parent.mkdir(parents=True, exist_ok=True)
     written = {name: value.detach().float().contiguous() for name, value in sorted(kept.items())}
     making = target.with_name(f".{target.name}.tmp")
     save_file(written, making, metadata={"format": "pt", "model": model, "pooling": pooling})
     making.replace(target)
-    return Converted(tuple(written), tuple(sorted(left_out)), tuple(fresh))
+    return done
 
 
 def _expected(model: str, pooling: Pooling, image_size: int | None) -> dict[str, tuple[int, ...]]:

@@ -202,6 +202,8 @@ def test_what_cannot_be_exported_is_told_and_leaves_no_file(store: TeacherStore,
     ):
         with pytest.raises(ArtifactError, match=text):
             export(store, tmp_path / target, columns)
+        with pytest.raises(ArtifactError, match=text):
+            export(store, tmp_path / target, columns, dry_run=True)
     with pytest.raises(ArtifactError, match="holds no rows"):
         export(TeacherStore(tmp_path / "none"), tmp_path / "rows.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
@@ -209,8 +211,11 @@ def test_what_cannot_be_exported_is_told_and_leaves_no_file(store: TeacherStore,
 
 def test_the_console_script_exports_the_only_store_below_a_folder(store: TeacherStore, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
-    done = script("store", "export", tmp_path / "runs", rows, "--columns", "caption", "--json")
-    assert (done.returncode, json.loads(done.stdout)) == (0, {"rows": 6, "file": str(rows)})
+    export_it = ("store", "export", tmp_path / "runs", rows, "--columns", "caption")
+    done = script(*export_it, "--dry-run")
+    assert (done.returncode, done.stdout, rows.exists()) == (0, f"6 rows would go to {rows}\n", False)
+    done = script(*export_it, "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"rows": 6, "file": str(rows), "dry_run": False})
     first = json.loads(rows.read_text().splitlines()[0])
     assert list(first) == ["key", "caption"]
 

@@ -1,6 +1,7 @@
 """Checkpoints of masked autoencoders: converted they are the encoder, to the bit; what does not fit is told by name."""
 
 import argparse
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,8 @@ def test_all_names_and_shapes_that_do_not_fit_are_told_at_once(tmp_path: Path) -
     source = official(tmp_path, encoder(), cls_token=None, gate=torch.zeros(2), pos_embed=torch.zeros(1, 17, WIDTH))
     with pytest.raises(ArtifactError) as caught:
         convert_mae(source, tmp_path / "mae.safetensors", model=MODEL, image_size=SIDE)
+    with pytest.raises(ArtifactError, match="gate is unknown"):
+        convert_mae(source, tmp_path / "mae.safetensors", model=MODEL, image_size=SIDE, dry_run=True)
     for told in ("cls_token is missing", "gate is unknown", "pos_embed is (1, 17, 64), not (1, 5, 64)"):
         assert told in str(caught.value)
     assert not list(tmp_path.glob("*mae.safetensors*"))
@@ -134,6 +137,9 @@ def test_another_network_another_format_and_a_missing_file_are_refused(tmp_path:
 def test_the_command_tells_what_it_wrote_and_fails_plainly(tmp_path: Path) -> None:
     source, target = official(tmp_path, encoder()), tmp_path / "mae.safetensors"
     options = ["--model", MODEL, "--image-size", str(SIDE)]
+    asked = CliRunner().invoke(app, ["convert-mae", str(source), str(target), *options, "--dry-run", "--json"])
+    told = json.loads(asked.output.splitlines()[-1])
+    assert (told["status"], told["fresh"], target.exists()) == ("SUCCEEDED", ["fc_norm.weight", "fc_norm.bias"], False)
     ended = CliRunner().invoke(app, ["convert-mae", str(source), str(target), *options])
     assert ended.exit_code == 0, ended.output
     assert "fc_norm.weight, fc_norm.bias afresh; 6 left out" in ended.output

@@ -164,7 +164,12 @@ def verify(
     folder: Annotated[
         str, typer.Argument(help="a storage root, an artifact's folder, or a store (folder or URI)", show_default=False)
     ],
-    repair: Annotated[bool, typer.Option("--repair", help="remove what is damaged, so that it is made again")] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair", help="remove what is damaged, so that it is made again; no command may be at work there"
+        ),
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:

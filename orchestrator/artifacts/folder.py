@@ -226,10 +226,10 @@ class Folder(Place):
         except FileNotFoundError:
             raise
         except (pa.ArrowException, OSError, ValueError):
-            return self._parquet_in_memory(name, read)
+            return self.parquet_in_memory(name, read)
 
-    def _parquet_in_memory(self, name: str, read: Callable[[pq.ParquetFile], _T]) -> _T:
-        """The second attempt: what fails now, with the bytes at hand, is not the network's fault."""
+    def parquet_in_memory(self, name: str, read: Callable[[pq.ParquetFile], _T]) -> _T:
+        """`parquet`, once the whole file is in memory: what fails then is not the network's fault."""
         try:
             data = self.read(name)
         except FileNotFoundError:

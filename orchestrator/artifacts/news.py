@@ -37,7 +37,7 @@ class StoreNews:
 
     def _settled(self, keys: Sequence[str], micro_batch: str) -> set[str]:
         parts = [name for name in self._store.part_files.names() if name not in self._known]  # before the segments
-        segments = [name for name in self._store.segment_files.names() if name not in self._known]
+        segments = [name for name in self._store.segment_files.steady_names() if name not in self._known]
         found: set[str] = set()
         foreign: dict[str, frozenset[str]] = {}
         for name in parquet_names(parts):

@@ -23,6 +23,7 @@ from orchestrator.artifacts.store_files import File, parquet_names
 from orchestrator.artifacts.store_rows import BOOKKEEPING, COMMITTED_US, ERROR_CLASS, KEY
 from orchestrator.artifacts.table_digest import digest_table
 from orchestrator.artifacts.teacher_store import TeacherStore
+from orchestrator.errors import ArtifactError
 
 
 @dataclass
@@ -44,11 +45,15 @@ def verify_store(store: TeacherStore, *, repair: bool) -> tuple[list[str], dict[
     dropped, and keys that are there twice are kept once.
 
     Returns the problems, in words, and counts: the ledger's totals, files, rows (keys with a value), refused (keys
-    without one now; the ledger counts attempts).
+    without one now; the ledger counts attempts), made_again (values that were committed beyond one a row: paid twice,
+    or lost to damage and made anew).
 
     Raises:
-        ArtifactError: the file system does not answer; nothing is removed on its account.
+        ArtifactError: others are at work in a store that is to be repaired, or the file system does not answer; nothing
+            is removed on its account.
     """
+    if repair:
+        _refuse_beside_others(store)
     checked = _check_rows(store, repair=repair)
     problems = [problem for found in checked.values() for problem in found.problems]
     problems += _keys_twice(checked, repair=repair)
@@ -56,22 +61,36 @@ def verify_store(store: TeacherStore, *, repair: bool) -> tuple[list[str], dict[
     problems += told
     if repair:
         for part in (store.part_files, store.segment_files, store.ledger_files, store.intent_files):
-            part.remove_leftovers(older_than_s=0.0)
+            part.remove_leftovers()
         compact(store, everything=True)
         refused = store.refused().num_rows
         rows = len(pc.unique(store.done_keys()))
-        return problems, {**totals, "files": len(store.files()), "rows": rows, "refused": refused}
+        counts = {"files": len(store.files()), "rows": rows, "refused": refused}
+        return problems, {**totals, **counts, "made_again": int(totals["done"]) - rows}
     packed = np.concatenate([found.keys for found in checked.values()] or [np.empty((0, 2), np.uint64)])
     has_value = np.concatenate([found.has_value for found in checked.values()] or [np.zeros(0, bool)])
     num_keys, num_rows = _num_unique(packed), _num_unique(packed[has_value])
-    return problems, {**totals, "files": len(checked), "rows": num_rows, "refused": num_keys - num_rows}
+    is_still = set(checked) == set(store.files())  # else rows and records may be of different moments
+    counts = {"files": len(checked), "rows": num_rows, "refused": num_keys - num_rows}
+    return problems, {**totals, **counts, "made_again": max(0, int(totals["done"]) - num_rows) if is_still else 0}
+
+
+def _refuse_beside_others(store: TeacherStore) -> None:
+    intents = store.intents("")
+    if working := [intent for intent in intents.all() if not intents.is_dead(intent)]:
+        who = ", ".join(sorted({f"process {intent.pid} of {intent.host}" for intent in working})[:3])
+        raise ArtifactError(
+            f"{store.folder} cannot be repaired now: {len(working)} micro-batches are with {who}",
+            expected="no command at work in the store, since what it is writing looks half-written",
+            remedy="end it, or wait; what a lost machine has left counts as dead a quarter of an hour later",
+        )
 
 
 def _check_rows(store: TeacherStore, *, repair: bool) -> dict[File, _Found]:
-    """Check parts and segments, those too that a compaction writes meanwhile; what it deletes is left out."""
-    files = store.files()
+    """Check parts and segments, and the segments that compactions write meanwhile; what these delete is left out."""
     checked: dict[File, _Found] = {}
-    while fresh := [file for file in files if file not in checked]:
+    fresh = store.files()
+    while fresh:
         for folder, name in fresh:
             try:
                 checked[folder, name] = _check_file(store, folder, name, repair=repair)
@@ -79,8 +98,9 @@ def _check_rows(store: TeacherStore, *, repair: bool) -> dict[File, _Found]:
                 continue
         if repair:
             return checked
-        files = store.files()
-        checked = {file: found for file, found in checked.items() if file in set(files)}
+        files = set(store.files())
+        checked = {file: found for file, found in checked.items() if file in files}
+        fresh = [file for file in files - set(checked) if file[0] == store.segment_files]
     return checked
 
 
@@ -218,7 +238,7 @@ def _salvage(store: TeacherStore, folder: Folder, name: str) -> int:
         return pa.concat_tables(sound) if len(sound) <= file.num_row_groups else None
 
     try:
-        rest = folder.parquet(name, read)
+        rest = folder.parquet_in_memory(name, read)  # so that no fault of a network is taken for damage
     except DamagedFileError:
         rest = None
     if rest is None:

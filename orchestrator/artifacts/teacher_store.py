@@ -60,6 +60,9 @@ __all__ = [
 ]
 
 
+_PAUSES_S = (1.0, 3.0, 9.0)  # between tries at a commit
+
+
 class TeacherStore(StoreFiles):
     """One teacher's rows of one kind. Any number of processes may read, commit and compact at once.
 
@@ -91,8 +94,16 @@ class TeacherStore(StoreFiles):
         rows = pa.table(columns)
         rows = rows.replace_schema_metadata(record.model_copy(update={"committed_us": now_us}).to_metadata())
         name = f"{short_run(record.run)}-{micro_batch or digest_keys(keys)}-{digest_table(rows)}{SUFFIX}"
-        self.part_files.write_table(name, rows)
-        return name
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                self.part_files.write_table(name, rows)
+                self.part_files.sync()
+                return name
+            except (OSError, ArtifactError):  # it was paid for; the same name again is the same part
+                if pause_s is None:
+                    raise
+                time.sleep(pause_s)
+        raise AssertionError("the last try returns or raises")
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

@@ -5,22 +5,19 @@ refuses, fails on, crashes or stalls in, is isolated by halving and costs only i
 store. Knows nothing of what a row holds, nor of Ray.
 """
 
-import math
 import os
 import socket
 import sys
-import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from orchestrator.artifacts.intents import RENEW_S, Intent
+from orchestrator.artifacts.intents import Intent
 from orchestrator.artifacts.ledger import CommitRecord
 from orchestrator.artifacts.news import StoreNews
 from orchestrator.artifacts.teacher_store import (
@@ -34,11 +31,10 @@ from orchestrator.artifacts.teacher_store import (
 )
 from orchestrator.captioners.protocol import Refusal, Usage
 from orchestrator.errors import OrchestratorError
+from orchestrator.executors.attempt import Attempt, wait_while
 
-EXIT_TIMED_OUT = 70
 _MESSAGE_CHARS = 500
 _DEATHS_OF_A_MICRO_BATCH = 2  # a first death may be anybody's; after the second its rows are suspects
-_PATIENCE_S = 900.0  # with another run that has the same rows, where there is no time-out
 _SMALLEST_SHARE = 1 / 8  # of the time-out, for a part of a micro-batch
 
 Row = Mapping[str, Any]
@@ -107,9 +103,9 @@ class PayOnce:
         items = [_Item(row, list(range(len(row["keys"])))) for row in rows.to_pylist()]
         planned = [key for item in items for key in item.keys]
         root = digest_keys(planned)
+        lost = self._wait_for_ends(root)
         settled = self._news.settled(planned, root)
         self._done = self._refused = 0
-        lost = [intent for intent in self._intents.of(root) if intent.is_dead(self._run)]
         if len(settled) < len(planned):
             self._started = time.monotonic()
             if sum(i.part == root for i in lost) < _DEATHS_OF_A_MICRO_BATCH and not any(i.timed_out for i in lost):
@@ -120,6 +116,18 @@ class PayOnce:
             self._store.count_lost(lost, self._run)
         receipt = {"done": self._done, "refused": self._refused, "reused": len(planned) - self._done - self._refused}
         return pa.Table.from_pylist([{**receipt, "seconds": time.monotonic() - begun}])
+
+    def _wait_for_ends(self, root: str) -> list[Intent]:
+        """Wait while others are at this micro-batch; the attempts at it whose processes have ended."""
+        dead: list[Intent] = []
+
+        def living() -> list[Intent]:
+            found = self._intents.of(root)
+            dead[:] = [one for one in found if self._intents.is_dead(one)]
+            return [one for one in found if one not in dead]
+
+        wait_while(living)
+        return dead
 
     def _prepare(self, items: list[_Item]) -> tuple[list[_Item], list[_Outcome]]:
         good, bad = [], []
@@ -135,27 +143,25 @@ class PayOnce:
     def _attempt(self, items: list[_Item], settled: set[str], root: str, share: float = 1.0) -> None:
         """Declare, compute and commit what is not settled of some planned items, in one commit."""
         planned = [key for item in items for key in item.keys]
-        intent = self._intents.begin(root, digest_keys(planned), [key for key in planned if key not in settled])
-        try:
-            self._wait_for(intent)
+        keys = [key for key in planned if key not in settled]
+        with Attempt(self._intents, root, digest_keys(planned), keys, self._timeout_s, self._count_lost) as attempt:
+            attempt.wait_for_turn()
             # Looked at again now that others can see the intent: nobody pays for what another has paid meanwhile.
-            settled = settled | self._news.settled(intent.keys, root)
-            good, bad = self._prepare([rest for item in items if (rest := item.without(settled)).positions])
-            if good:
-                with self._watched(intent, share):
-                    bad += self._compute(good)
-            if bad:
-                self._commit(bad, root)
-        finally:  # also when this fails: the process lives on, so that nothing was lost to a crash
-            self._intents.end(intent)
+            settled = settled | self._news.settled(keys, root)
+            good, outcomes = self._prepare([rest for item in items if (rest := item.without(settled)).positions])
+            try:
+                if good:
+                    with attempt.at_work(share):
+                        self._compute(good, outcomes)
+            except OrchestratorError:  # ends the run; what the model had answered before is kept
+                self._commit(outcomes, root)
+                attempt.is_committed()
+                raise
+            self._commit(outcomes, root)
+            attempt.is_committed()
 
-    def _wait_for(self, intent: Intent) -> None:
-        """Wait while other runs have some of these rows with their models; no longer than a micro-batch may take."""
-        deadline = time.monotonic() + (self._timeout_s or _PATIENCE_S)
-        pause_s = 0.02
-        while self._intents.rivals(intent) and time.monotonic() < deadline:
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, 1.0)
+    def _count_lost(self, intent: Intent) -> None:
+        self._store.count_lost([intent], self._run)
 
     def _isolate(self, items: list[_Item], settled: set[str], root: str, lost: list[Intent], num_all: int) -> None:
         """Compute suspects in parts, each committed by itself; a part that ended its process before is halved."""
@@ -174,50 +180,25 @@ class PayOnce:
             for half in _halves(items):
                 self._isolate(half, settled, root, lost, num_all)
 
-    @contextmanager
-    def _watched(self, intent: Intent, share: float) -> Iterator[None]:
-        """Renew the intent while the model works; end this process when it hangs: libraries cannot be interrupted."""
-        ended = threading.Event()
-        deadline = time.monotonic() + (math.inf if self._timeout_s is None else self._timeout_s * share)
-
-        def watch() -> None:
-            while not ended.wait(max(0.0, min(RENEW_S, deadline - time.monotonic()))):
-                if time.monotonic() >= deadline:
-                    self._give_up(intent)
-                with suppress(OSError):
-                    self._intents.renew(intent)
-
-        thread = threading.Thread(target=watch, name="watch", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()  # so that no renewal comes after the end of the intent
-
-    def _give_up(self, intent: Intent) -> None:
-        self._intents.time_out(intent)
-        os._exit(EXIT_TIMED_OUT)
-
-    def _compute(self, items: list[_Item]) -> list[_Outcome]:
-        found: list[_Outcome] = []
+    def _compute(self, items: list[_Item], outcomes: list[_Outcome]) -> None:
+        """Add the outcome of each key, chunk by chunk, so that they are there when a later chunk fails altogether."""
         start = 0
         while start < len(items):
             chunk = items[start : start + self._limit]
-            found += self._compute_or_halve(chunk)
+            self._compute_or_halve(chunk, outcomes)
             start += len(chunk)
-        return found
 
-    def _compute_or_halve(self, items: list[_Item]) -> list[_Outcome]:
+    def _compute_or_halve(self, items: list[_Item], outcomes: list[_Outcome]) -> None:
         try:
             self._model_rows += sum(len(item.positions) for item in items)
             asked = [({**item.row, "keys": item.keys, "positions": item.positions}, item.prepared) for item in items]
             values = self._function.compute(asked)
-            return [
+            outcomes += [
                 _Outcome(item, position, value)
                 for item, answers in zip(items, values, strict=True)
                 for position, value in zip(item.positions, answers, strict=True)
             ]
+            return
         except OrchestratorError:  # not about a row: a missing key, a refused account
             raise
         except Exception as error:
@@ -228,13 +209,18 @@ class PayOnce:
                 refusal = (
                     Refusal("OutOfMemory", str(error), True) if out_of_memory else _refusal(error, transient=False)
                 )
-                return [_Outcome(items[0], items[0].positions[0], refusal)]
+                outcomes.append(_Outcome(items[0], items[0].positions[0], refusal))
+                return
             if out_of_memory and len(items) > 1:
                 self._limit = len(items) // 2
-                return self._compute(items)
-        return [outcome for half in _halves(items) for outcome in self._compute_or_halve(half)]
+                self._compute(items, outcomes)
+                return
+        for half in _halves(items):
+            self._compute_or_halve(half, outcomes)
 
     def _commit(self, outcomes: list[_Outcome], root: str) -> None:
+        if not outcomes:
+            return
         rows = [(outcome.item.row, outcome.position) for outcome in outcomes]
         values = [None if isinstance(outcome.value, Refusal) else outcome.value for outcome in outcomes]
         refusals = [outcome.value if isinstance(outcome.value, Refusal) else None for outcome in outcomes]

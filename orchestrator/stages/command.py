@@ -227,6 +227,7 @@ def show_stores(root: str, *, refused: bool, as_json: bool) -> None:
         console.print(
             f"  paid: {about['model_rows']:,.0f} rows in {about['forwards']:,.0f} calls of the model, "
             f"{about['seconds']:,.0f} s; lost to crashes: {about['lost_rows']:,.0f} rows; "
+            f"made again: {about['made_again']:,} rows; "
             f"open attempts: {about['open_attempts']}"
             + (f"; {about['cost_usd']:,.2f} USD" if "cost_usd" in about else "")
         )

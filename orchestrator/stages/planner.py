@@ -25,7 +25,7 @@ from orchestrator.stages import caption, tune
 from orchestrator.stages.context import Context
 from orchestrator.stages.embed_views import encoded_views, recipe_of, splits_as_they_are
 from orchestrator.stages.encoded import encoded_images, encoded_texts
-from orchestrator.stages.teacher_rows import Account, Job, Ran, predictions_path, run_plan, write_plan
+from orchestrator.stages.teacher_rows import Account, Job, Ran, plan_path, predictions_path, run_plan, write_plan
 from orchestrator.vocabulary import SPLIT_TRAIN
 
 SHARE, LEAST, MOST = 0.02, 6, 24  # of the micro-batches in a probe, and how many of them for each actor
@@ -73,9 +73,10 @@ def spread(count: int, wanted: int) -> list[int]:
 
 def estimate(context: Context, job: Job, folder: Path) -> Estimate:
     """Probe one job; its missing rows become fewer by the probe's."""
-    whole, sample = folder / "whole.arrow", folder / "probe.arrow"
+    whole, sample = plan_path(folder), plan_path(folder)
     account = Account()
     try:
+        known = tuple(name for _, name in job.store.files())  # before the plan: what comes meanwhile is news
         missing = write_plan(job, whole, account)
         if not missing:
             return Estimate(job.unit, account.asked, 0, 0, 0.0)
@@ -83,7 +84,6 @@ def estimate(context: Context, job: Job, folder: Path) -> Estimate:
         actors = job.pool.num_actors
         chosen = spread(len(batches), actors * min(MOST, max(LEAST, round(SHARE * len(batches) / actors))))
         probed = _write_sample(batches, chosen, sample)
-        known = tuple(name for _, name in job.store.files())
         before, bytes_before = job.store.totals(), job.store.num_bytes()
         ran = run_plan(context, job, sample, probed, known, account.asked)
         compact(job.store)

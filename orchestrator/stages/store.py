@@ -33,11 +33,13 @@ def describe(store: TeacherStore) -> dict[str, Any]:
     """Rows, refusals, files, size and what it has cost, of one store."""
     refused = store.refused()
     totals = ledger_totals(store.ledger())
+    rows = len(pc.unique(store.done_keys()))
     open_attempts = store.intents("").all()
     return {
         **totals,
         "store": str(store.folder),
-        "rows": len(pc.unique(store.done_keys())),
+        "rows": rows,
+        "made_again": max(0, int(totals["done"]) - rows),
         "refused": refused.num_rows,
         "to_be_tried_again": pc.sum(refused[TRANSIENT]).as_py() or 0,
         "files": len(store.files()),
@@ -53,7 +55,7 @@ def clean(store: TeacherStore, *, forget_refused: bool, dry_run: bool) -> dict[s
     at work in the store.
     """
     intents = store.intents("")
-    dead = [intent for intent in intents.all() if intent.is_dead("")]
+    dead = [intent for intent in intents.all() if intents.is_dead(intent)]
     refused = store.refused().num_rows if forget_refused else 0
     told = {"files_before": len(store.files()), "dead_attempts": len(dead), "refusals_forgotten": refused}
     if dry_run:

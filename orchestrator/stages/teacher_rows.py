@@ -4,6 +4,7 @@ Reads and writes teacher stores through the engine; writes its plan beside the a
 what the rows hold.
 """
 
+import os
 import time
 import uuid
 from collections import Counter
@@ -13,20 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.artifacts.compaction import MAX_PARTS, compact
+from orchestrator.artifacts.fingerprint import fingerprint
+from orchestrator.artifacts.intents import this_machine
 from orchestrator.artifacts.storage import read_json, write_json
 from orchestrator.artifacts.teacher_store import KEY, TRANSIENT, TeacherStore
 from orchestrator.config.execution import ActorPoolSettings
-from orchestrator.errors import ArtifactError
+from orchestrator.errors import ArtifactError, OrchestratorError
 from orchestrator.executors.micro_batches import MicroBatchWriter
 from orchestrator.executors.protocol import PLACEMENT
 from orchestrator.stages.context import TO_TRY_AGAIN, Context
 from orchestrator.stages.paying_worker import PayingWorker
 
-PLAN, PREDICTIONS = "plan.arrow", "predictions.json"
+PREDICTIONS = "predictions.json"
 _COMPACT_EVERY = 64  # receipts between two looks at the number of parts
 _MIN_ROWS_FOR_EARLY_STOP = 200
 
@@ -87,7 +91,7 @@ def make_rows(context: Context, job: Job, folder: Path) -> tuple[Account, set[st
     Raises:
         ArtifactError: more rows than `pool.max_error_fraction` have no result; what was made stays in the store.
     """
-    plan = folder / PLAN
+    plan = plan_path(folder)
     known = tuple(name for _, name in job.store.files())
     account = Account()
     try:
@@ -159,6 +163,15 @@ class _SeenKeys:
         return mask
 
 
+def plan_path(folder: Path) -> Path:
+    """Where a plan goes that no other process writes; those that killed processes of this machine left are removed."""
+    here = f"plan-{fingerprint(this_machine())[:12]}"
+    for path in folder.glob(f"{here}-*.arrow"):
+        if not psutil.pid_exists(int(path.name.split("-")[2])):
+            path.unlink(missing_ok=True)
+    return folder / f"{here}-{os.getpid()}-{uuid.uuid4().hex[:8]}.arrow"
+
+
 def write_plan(job: Job, path: Path, account: Account) -> int:
     """Write the micro-batches of the missing rows; returns how many rows they have."""
     lacks = job.store.lacking()
@@ -217,8 +230,12 @@ def run_plan(context: Context, job: Job, plan: Path, planned: int, known: tuple[
             advance(ran.tried, f"{ran.refused:,} quarantined" if ran.refused else "")
             if ran.refused > allowed:
                 raise _HopelessError
-            if len(ran.receipts) % _COMPACT_EVERY == 0 and job.store.num_parts() > MAX_PARTS:
-                compact(job.store)
+            if len(ran.receipts) % _COMPACT_EVERY == 0:
+                try:
+                    if job.store.num_parts() > MAX_PARTS:
+                        compact(job.store)
+                except (OrchestratorError, OSError) as error:  # no reason to end what is at the models
+                    context.feedback.event(job.stage, f"not compacted, which is tried again: {error}")
 
         def on_stall(reason: str) -> None:
             waiting = [intent for intent in job.store.intents(run).all() if intent.run == run]

@@ -92,7 +92,9 @@ def verify_folder(root: str, *, repair: bool = False) -> tuple[list[str], dict[s
     counts["stores"] = len(stores)
     for store in stores:
         found, sizes = verify_store(store, repair=repair)
-        counts.update({name: sizes.get(name, 0) for name in ("rows", "refused", "model_rows", "lost_rows")})
+        counts.update(
+            {name: sizes.get(name, 0) for name in ("rows", "refused", "model_rows", "lost_rows", "made_again")}
+        )
         problems += [f"{store.folder}: {problem}" for problem in found]
     if not manifests and not stores:
         raise ArtifactError(

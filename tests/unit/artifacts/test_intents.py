@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.artifacts import intents as intents_module
 from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.intents import Intent, Intents, committed
 from orchestrator.artifacts.ledger import ledger_table
@@ -62,24 +63,26 @@ def test_a_process_that_was_killed_is_dead_and_one_that_works_is_not(tmp_path: P
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         intents = {intent.part: intent for intent in Intents(folder, "mine").all()}
-        assert not intents["root"].is_dead("mine")
-        assert intents["root"].is_dead("other run"), "within one run a micro-batch is in one place at a time"
-        assert intents["half"].is_dead("mine"), "it ran out of time and ends itself"
+        looks = [Intents(folder, run) for run in ("mine", "other run")]
+        assert not any(look.is_dead(intents["root"]) for look in looks), (
+            "nor when a run's own engine tried it elsewhere"
+        )
+        assert all(look.is_dead(intents["half"]) for look in looks), "it ran out of time and ends itself"
         child.kill()
-        while not intents["root"].is_dead("mine"):  # a zombie by now, or gone soon
+        while not looks[0].is_dead(intents["root"]):  # a zombie by now, or gone soon
             time.sleep(0.01)
-    assert intents["root"].is_dead("mine")
+    assert all(look.is_dead(intents["root"]) for look in looks)
 
 
 def test_a_process_that_got_the_number_of_a_dead_one_is_not_taken_for_it(tmp_path: Path) -> None:
     intents = Intents(Folder(str(tmp_path)), "run")
     intent = intents.begin("a", "a", keys(1))
-    assert not intent.is_dead("another")
-    long_ago = type(intent)(**{**intent.__dict__, "started_s": intent.started_s - 1e6})
-    assert long_ago.is_dead("another"), "this process began after that attempt"
-    elsewhere = type(intent)(**{**intent.__dict__, "host": "elsewhere", "pid": 1})
-    assert not elsewhere.is_dead("another"), "of another host nothing is known at first"
-    assert type(intent)(**{**elsewhere.__dict__, "started_s": time.time() - 1e5}).is_dead("another")
+    assert not intents.is_dead(intent)
+    parent = replace(intent, pid=os.getppid())
+    assert not intents.is_dead(replace(parent, started_s=time.time()))
+    assert intents.is_dead(replace(parent, started_s=intent.started_s - 1e6)), "that process began after the attempt"
+    intents.leave(intent)
+    assert intents.is_dead(intent), "its process lives, but has left it"
 
 
 def test_files_that_power_failure_cut_off_are_passed_over_and_removed(tmp_path: Path) -> None:
@@ -108,33 +111,54 @@ def test_an_attempt_whose_process_committed_after_it_began_was_not_lost(tmp_path
     assert committed([], ledger_table([])) == set()
 
 
-def test_the_later_of_two_runs_with_a_row_in_common_sees_its_rival_and_not_the_other_way_round(folder: Folder) -> None:
-    ours, theirs = Intents(folder, "ours"), Intents(folder, "theirs")
+def test_others_with_a_row_in_common_are_told_and_of_the_same_run_only_another_try_of_the_micro_batch(
+    folder: Folder,
+) -> None:
+    ours, theirs, again = Intents(folder, "ours"), Intents(folder, "theirs"), Intents(folder, "ours")
     first = ours.begin("a", "a", ["1", "2"])
     second = theirs.begin("b", "b", ["2", "3"])
     apart = theirs.begin("c", "c", ["4"])
-    assert (ours.rivals(first), theirs.rivals(second), theirs.rivals(apart)) == ([], [first], [])
+    retried = again.begin("a", "a", ["1", "2"])
+    ours.begin("d", "d", ["2"])  # cannot be: a run has each row in one micro-batch
+    assert {one.id for one in ours.others(first)} == {second.id, retried.id}
+    assert {one.id for one in again.others(retried)} == {first.id, second.id}
+    assert theirs.others(apart) == []
+    assert [first.id in {one.id for one in theirs.others(second)} for _ in range(2)] == [True, True]
     ours.end(first)
-    assert theirs.rivals(second) == []
+    assert first.id not in {one.id for one in theirs.others(second)}
 
 
-def test_an_attempt_on_another_host_lives_as_long_as_it_is_renewed() -> None:
+def test_who_has_no_ticket_yet_or_a_smaller_one_is_before_and_equal_ones_are_told_apart() -> None:
+    fresh = Intent("x", "a", "a", 1, "run", "host", 1, 0.0)
+    one, same, two = (replace(fresh, id=name, ticket=n) for name, n in (("a", 1), ("b", 1), ("c", 2)))
+    assert [other.is_before(one) for other in (fresh, same, two)] == [True, False, False]
+    assert [other.is_before(same) for other in (fresh, one, two)] == [True, True, False]
+
+
+def test_an_attempt_on_another_machine_lives_as_long_as_it_changes_whatever_its_clock_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(intents_module, "FOREIGN_LIFE_S", 0.05)
+    intents = Intents(Folder(str(tmp_path)), "ours")
     now_s = time.time()
-    lately = Intent("id", "a", "a", 1, "theirs", "elsewhere", 1, now_s - 30, keys=("1",))
-    old = replace(lately, started_s=now_s - 3600)
-    assert [intent.is_dead("ours") for intent in (lately, old, replace(old, renewed_s=now_s - 20))] == [
-        False,
-        True,
-        False,
-    ]
+    for ahead_s in (0.0, 300.0, -300.0):
+        one = Intent(f"id{ahead_s}", "a", "a", 1, "theirs", socket.gethostname(), 1, 0.0, keys=("1",),
+                     machine="another", renewed_s=now_s + ahead_s)  # fmt: skip
+        for _ in range(4):
+            assert not intents.is_dead(one)
+            time.sleep(0.03)
+            one = replace(one, renewed_s=one.renewed_s + 0.01)
+        assert not intents.is_dead(one)
+        time.sleep(0.06)
+        assert intents.is_dead(one)
+    assert intents.is_dead(replace(one, id="old", renewed_s=now_s - 3600)), "at the first look"
 
 
 def test_a_renewed_attempt_is_one_attempt_and_ends(folder: Folder) -> None:
     intents = Intents(folder, "run")
     intent = intents.begin("a", "a", ["1"])
-    intents.renew(intent)
+    intents.write(replace(intent, renewed_s=intent.renewed_s + 1, ticket=3))
     (renewed,) = intents.all()
-    assert (renewed.id, renewed.keys) == (intent.id, ("1",))
-    assert renewed.renewed_s >= intent.started_s
+    assert (renewed.id, renewed.keys, renewed.ticket) == (intent.id, ("1",), 3)
     intents.end(intent)
     assert intents.all() == []

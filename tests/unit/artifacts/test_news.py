@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.artifacts.compaction import compact
+from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.news import StoreNews
 from orchestrator.artifacts.teacher_store import TeacherStore, digest_keys
 from tests.stores import commit, keys, record, refusals, refuse, rows
@@ -44,6 +45,30 @@ def test_refusals_are_news_unless_another_attempt_may_succeed(store: TeacherStor
     store.commit(refusals([10]), record(0, 1, run=OTHER))
     store.commit(refusals([11], transient=True), record(0, 1, run=OTHER))
     assert news.settled(keys([10, 11]), "x") == set(keys([10]))
+
+
+def test_a_merge_while_the_segments_are_listed_hides_no_row(store: TeacherStore) -> None:
+    for number in range(3):
+        commit(store, [100 + number])
+        compact(store)
+
+    class Paged(Folder):
+        """A listing in two pages: between them the segments are merged."""
+
+        has_listed = False
+
+        def names(self) -> list[str]:
+            before = super().names()
+            if Paged.has_listed:
+                return before
+            Paged.has_listed = True
+            compact(TeacherStore(store.folder), everything=True)
+            return [name for name in before if name in super(Paged, self).names()]
+
+    looked_at = TeacherStore(store.folder)
+    looked_at.segment_files = Paged(store.segment_files.uri)
+    wanted = keys(range(100, 103))
+    assert StoreNews(looked_at, "run", ()).settled(wanted, "root") == set(wanted)
 
 
 def test_what_compaction_has_moved_is_still_found_and_nothing_is_held_twice(store: TeacherStore) -> None:

@@ -1,6 +1,7 @@
 """`verify`: what is damaged, empty, twice or without its cost is told; a repair keeps all that can be kept."""
 
 import math
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -169,11 +170,77 @@ def test_a_lost_ledger_is_told_and_a_repair_notes_rows_of_unknown_cost(store: Te
     assert (counts["rows"], counts["done"], counts["model_rows"]) == (9, 9, 1)
 
 
+def test_a_store_in_which_others_are_at_work_is_not_repaired(store: TeacherStore) -> None:
+    intents = store.intents("theirs")
+    at_work = intents.begin("a", "a", keys([8]))
+    flip(store.part_files, store.part_files.names()[0], 60)
+    with pytest.raises(ArtifactError, match=f"1 micro-batches are with process {os.getpid()}"):
+        verify_store(store, repair=True)
+    assert len(verify_store(store, repair=False)[0]) == 1
+    intents.end(at_work)
+    clean_after_repair(store)
+
+
+def test_values_that_were_made_again_are_counted_also_when_a_compaction_has_kept_one_of_them(
+    store: TeacherStore,
+) -> None:
+    commit(store, [6, 7, 8])
+    for _ in range(2):
+        assert verify_store(store, repair=False)[1]["made_again"] == 2
+        compact(store, everything=True)
+    assert verify_store(store, repair=False)[0] == []
+
+
+def test_verify_ends_however_often_others_commit(store: TeacherStore) -> None:
+    class Busy(Folder):
+        commits = 0
+
+        def names(self) -> list[str]:
+            Busy.commits += 1
+            assert Busy.commits < 100
+            commit(TeacherStore(store.folder), [100 + Busy.commits])
+            return super().names()
+
+    looked_at = TeacherStore(store.folder)
+    looked_at.part_files = Busy(store.part_files.uri)
+    problems, counts = verify_store(looked_at, repair=False)
+    assert problems == []
+    assert (counts["rows"] >= 8, counts["made_again"]) == (True, 0)
+
+
+def test_a_fault_of_the_network_is_not_taken_for_damage(store: TeacherStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_module, "_ROW_GROUP_ROWS", 4)
+    name = commit(store, range(100, 116))
+    assert store.part_files.local is not None
+    path = store.part_files.local / name
+    group = pq.read_metadata(path).row_group(0).column(0)
+    data = bytearray(path.read_bytes())
+    begin = group.dictionary_page_offset or group.data_page_offset
+    data[begin + 40] ^= 255
+    path.write_bytes(data)
+
+    class Remote(Folder):
+        """Of which single row groups fail to come, but not the whole file."""
+
+        def parquet(self, name, read):  # type: ignore[no-untyped-def]
+            def failing(file: pq.ParquetFile):  # type: ignore[no-untyped-def]
+                file.read_row_group = lambda number, **_: (_ for _ in ()).throw(OSError("NETWORK_CONNECTION"))
+                return read(file)
+
+            return super().parquet(name, failing)
+
+    store.part_files = Remote(store.part_files.uri)
+    (problem,), counts = verify_store(store, repair=True)
+    assert "12 of its rows kept" in problem
+    assert counts["rows"] == 8 + 12
+
+
 def test_a_repair_removes_what_killed_processes_left_half_written(store: TeacherStore) -> None:
     for folder in (store.part_files, store.intent_files):
         assert folder.local is not None
         folder.local.mkdir(exist_ok=True)
         (folder.local / ".x.parquet.123.tmp").write_bytes(b"half")
+        os.utime(folder.local / ".x.parquet.123.tmp", (0, 0))
     assert verify_store(store, repair=False)[0] == []
     clean_after_repair(store)
     assert not list(Path(str(store.folder)).rglob("*.tmp"))
@@ -195,7 +262,7 @@ def test_nothing_is_removed_when_the_file_system_does_not_answer(s3_uri: str) ->
             raise OSError("AWS Error NETWORK_CONNECTION during GetObject operation")
 
         def parquet(self, name, read):  # type: ignore[no-untyped-def]
-            return self._parquet_in_memory(name, read)
+            return self.parquet_in_memory(name, read)
 
     store = TeacherStore(s3_uri)
     store.part_files = Unsteady(good.part_files.uri)

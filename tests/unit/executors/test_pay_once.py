@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.artifacts import teacher_store
 from orchestrator.artifacts.compaction import compact
+from orchestrator.artifacts.file_systems import unreachable
+from orchestrator.artifacts.folder import Folder
 from orchestrator.artifacts.store_checks import verify_store
 from orchestrator.artifacts.teacher_store import TeacherStore
-from orchestrator.errors import ConfigError
-from orchestrator.executors.pay_once import EXIT_TIMED_OUT, PayOnce
+from orchestrator.errors import ArtifactError, ConfigError
+from orchestrator.executors.attempt import EXIT_TIMED_OUT
+from orchestrator.executors.pay_once import PayOnce
 from tests.smoke_line import PROJECT
 from tests.unit.executors.faulty import Faulty, items, key
 
@@ -115,6 +119,45 @@ def test_an_error_that_concerns_every_row_ends_the_run_and_loses_nothing(store: 
     assert store.intents("").all() == []
 
 
+class Moody(Folder):
+    """A folder to which some writes fail."""
+
+    fails = 0
+
+    def write(self, name, data, *, durable=True):  # type: ignore[no-untyped-def]
+        if Moody.fails:
+            Moody.fails -= 1
+            raise unreachable(self, "written to", OSError("AWS Error SLOW_DOWN"))
+        super().write(name, data, durable=durable)
+
+
+def test_a_commit_that_fails_is_tried_again_and_then_told_as_lost(
+    store: TeacherStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teacher_store, "_PAUSES_S", (0.0, 0.0, 0.0))
+    pay = payer(store)
+    pay._store.part_files = Moody(pay._store.part_files.uri)
+    Moody.fails = 3
+    assert receipt(pay, "a", "b") == (2, 0, 0)
+    assert (store.totals()["commits"], store.totals()["model_rows"]) == (1, 2)
+    Moody.fails = 4
+    with pytest.raises(ArtifactError, match="cannot be written to"):
+        pay(items("c", "d"))
+    totals = store.totals()
+    assert (totals["done"], totals["lost_attempts"], totals["lost_rows"]) == (2, 1, 2)
+    assert store.intents("").all() == []
+    assert receipt(pay, "c", "d") == (2, 0, 0)
+
+
+def test_what_the_model_had_answered_before_an_error_that_ends_the_run_is_kept(store: TeacherStore) -> None:
+    pay = payer(store, function=Faulty(room=2))
+    assert receipt(pay, "x", "y", "z") == (3, 0, 0)  # at most two rows at once from now on
+    with pytest.raises(ConfigError, match="account is closed"):
+        pay(items("a", "b", "account", "c"))
+    assert store.missing([key(name) for name in ("a", "b", "account", "c")]) == [key("account"), key("c")]
+    assert (store.totals()["lost_rows"], store.intents("").all()) == (0, [])
+
+
 def attempt(
     store: TeacherStore, *names: str, timeout_s: float = 0, run: str = "run1"
 ) -> subprocess.CompletedProcess[str]:
@@ -164,4 +207,4 @@ def test_one_death_is_anybodys_and_the_micro_batch_is_simply_tried_again(store: 
     assert store.missing(keys) == []
     (left,) = store.intents("").all()
     assert left.num_rows == 2
-    assert left.is_dead("another run")
+    assert store.intents("another run").is_dead(left)

@@ -227,7 +227,7 @@ def test_verify_finds_repairs_and_then_finds_nothing(store: TeacherStore, tmp_pa
     root = tmp_path / "runs"
     assert verify_folder(str(root)) == (
         [],
-        {"artifacts": 0, "stores": 1, "rows": 6, "refused": 3, "model_rows": 10, "lost_rows": 0},
+        {"artifacts": 0, "stores": 1, "rows": 6, "refused": 3, "model_rows": 10, "lost_rows": 0, "made_again": 0},
     )
     name = store.part_files.names()[0]
     store.part_files.write(name, b"damaged")

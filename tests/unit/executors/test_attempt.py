@@ -177,7 +177,7 @@ def test_who_waits_is_waited_for_however_long_and_renewed_meanwhile(
     # The third waits longer than anybody may be at work, since the one before it has waited itself.
     in_threads(work("first", "a", 0, 0.8), work("second", "ab", 0.2, 0.8), work("third", "b", 0.4, 0), watch)
     assert order == ["first", "second", "third"]
-    assert len(set(renewed)) > 3
+    assert len(set(renewed)) > 1
 
 
 def test_who_is_at_work_for_longer_than_it_may_is_waited_for_no_more(

@@ -55,7 +55,8 @@ def in_threads(*works: Callable[[], None]) -> None:
         thread.join()
 
 
-def test_no_row_is_at_work_twice_whatever_comes_late(tmp_path: Path) -> None:
+def test_no_row_is_at_work_twice_whatever_comes_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt_module, "_LONGEST_PAUSE_S", 0.05)
     at_work: list[str] = []
     taken: list[str] = []
 

@@ -91,6 +91,12 @@ class Folder(Place):
         except FileNotFoundError:
             return []
 
+    def forget_listing(self) -> None:
+        """Let the next listing be of now: an NFS client remembers one for a minute, unless it changes the folder."""
+        if self.local is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(self.local)
+
     def steady_names(self) -> list[str]:
         """`names` as of one moment.
 

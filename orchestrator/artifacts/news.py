@@ -32,7 +32,9 @@ class StoreNews:
         self._segments: dict[str, KeySet] = {}
 
     def settled(self, keys: Sequence[str], micro_batch: str) -> set[str]:
-        """Those of `keys` that need not be computed any more."""
+        """Those of `keys` that need not be computed any more, as of now."""
+        self._store.part_files.forget_listing()
+        self._store.segment_files.forget_listing()
         return self._store.steadily(lambda: self._settled(keys, micro_batch))
 
     def _settled(self, keys: Sequence[str], micro_batch: str) -> set[str]:

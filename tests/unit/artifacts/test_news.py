@@ -1,5 +1,6 @@
 """What came into a store since the plan was made is found in other runs' parts and in new segments."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_refusals_are_news_unless_another_attempt_may_succeed(store: TeacherStor
     store.commit(refusals([10]), record(0, 1, run=OTHER))
     store.commit(refusals([11], transient=True), record(0, 1, run=OTHER))
     assert news.settled(keys([10, 11]), "x") == set(keys([10]))
+
+
+def test_folders_are_changed_before_they_are_listed_so_that_no_nfs_client_answers_from_memory(
+    store: TeacherStore,
+) -> None:
+    assert store.part_files.local is not None
+    os.utime(store.part_files.local, (0, 0))
+    StoreNews(store, MINE, ()).settled(keys([0]), "x")  # there are no segments yet
+    assert store.part_files.local.stat().st_mtime > 0
 
 
 def test_a_merge_while_the_segments_are_listed_hides_no_row(store: TeacherStore) -> None:

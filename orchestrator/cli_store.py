@@ -30,7 +30,7 @@ def add_store_commands(app: typer.Typer, told_plainly: ToldPlainly) -> None:
     ) -> None:
         """Rows, refusals, size and what each store has cost."""
         with told_plainly(debug):
-            from orchestrator.stages.command import show_stores
+            from orchestrator.stages.store import show_stores
 
             show_stores(folder, refused=refused, as_json=as_json)
 

@@ -63,10 +63,14 @@ def write_manifest(
     seconds: float,
     metrics: dict[str, float] | None = None,
 ) -> Manifest:
-    """Write the manifest of a finished `folder`: fingerprint, counts and the checksum of every top-level file."""
+    """Write the manifest of a finished `folder`: fingerprint, counts and the checksum of every top-level file.
+
+    Hidden files are none of the artifact's: another command's, which come and go while it makes the same artifact.
+    """
     from orchestrator import __version__
 
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST_NAME)
+    there = [path.name for path in folder.iterdir() if path.is_file()]
+    names = sorted(name for name in there if name != MANIFEST_NAME and not name.startswith("."))
     manifest = Manifest(
         stage=stage,
         fingerprint=artifact_fingerprint(stage, settings, parents),

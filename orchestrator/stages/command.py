@@ -3,7 +3,6 @@
 Knows nothing of the terminal's arguments, nor which engine it is given.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,11 +20,10 @@ from orchestrator.errors import ConfigError
 from orchestrator.executors.protocol import Executor
 from orchestrator.reporting.comparison import as_json
 from orchestrator.reporting.data import ReportData
-from orchestrator.stages import evidence, index, line, planner, report, store, tracked_runs, train_jobs
+from orchestrator.stages import evidence, index, line, planner, report, tracked_runs, train_jobs
 from orchestrator.stages.context import Context, Plan
 from orchestrator.stages.feedback import Feedback
 from orchestrator.stages.plan_table import plan_table
-from orchestrator.stages.verify import some_stores
 from orchestrator.tracking import NullTracker, tracking
 
 
@@ -203,31 +201,3 @@ def _tell(context: Context, forecast: Sequence[tuple[str, str, str]]) -> dict[st
         console.print(f"[bold]{stage:<9}[/bold] {folder}: {what}")
     would = [{"stage": stage, "folder": folder, "would": what} for stage, folder, what in forecast]
     return {"experiment": context.experiment.name, "dry_run": True, "stages": would}
-
-
-def show_stores(root: str, *, refused: bool, as_json: bool) -> None:
-    """Print every store below a folder or URI: what it holds and has cost, or the rows that were refused."""
-    stores = some_stores(root)
-    console = Feedback().console
-    for found in stores:
-        if refused:
-            for row in found.refused().to_pylist():
-                again = " (will be tried again)" if row["transient"] else ""
-                told = f"{row['error_class']}: {row['error_message']}{again}"
-                console.print(json.dumps(row) if as_json else f"{row['path'] or row['key']}  {told}", markup=False)
-            continue
-        about = store.describe(found)
-        if as_json:
-            console.print(json.dumps(about), markup=False)
-            continue
-        console.print(f"[bold]{about['store']}[/bold]")
-        again = f"{about['to_be_tried_again']:,} to be tried again"
-        size = f"{about['files']} files, {about['bytes'] / 2**20:,.1f} MiB"
-        console.print(f"  {about['rows']:,} rows, {about['refused']:,} refused ({again}), {size}")
-        console.print(
-            f"  paid: {about['model_rows']:,.0f} rows in {about['forwards']:,.0f} calls of the model, "
-            f"{about['seconds']:,.0f} s; lost to crashes: {about['lost_rows']:,.0f} rows; "
-            f"made again: {about['made_again']:,} rows; "
-            f"open attempts: {about['open_attempts']}"
-            + (f"; {about['cost_usd']:,.2f} USD" if "cost_usd" in about else "")
-        )

@@ -1,6 +1,6 @@
 """Looking at teacher stores, cleaning them, and taking rows out of them.
 
-Reads stores; `clean` rewrites them, `export` writes a file. Knows nothing of experiments.
+Reads stores and prints; `clean` rewrites them, `export` writes a file. Knows nothing of experiments.
 """
 
 import json
@@ -25,6 +25,8 @@ from orchestrator.artifacts.teacher_store import (
     TeacherStore,
 )
 from orchestrator.errors import ArtifactError
+from orchestrator.stages.feedback import Feedback
+from orchestrator.stages.verify import some_stores
 
 FORMATS = (".parquet", ".csv", ".jsonl")
 
@@ -46,6 +48,33 @@ def describe(store: TeacherStore) -> dict[str, Any]:
         "bytes": store.num_bytes(),
         "open_attempts": len(open_attempts),
     }
+
+
+def show_stores(root: str, *, refused: bool, as_json: bool) -> None:
+    """Print every store below a folder or URI: what it holds and has cost, or the rows that were refused."""
+    console = Feedback().console
+    for found in some_stores(root):
+        if refused:
+            for row in found.refused().to_pylist():
+                again = " (will be tried again)" if row["transient"] else ""
+                told = f"{row['error_class']}: {row['error_message']}{again}"
+                console.print(json.dumps(row) if as_json else f"{row['path'] or row['key']}  {told}", markup=False)
+            continue
+        about = describe(found)
+        if as_json:
+            console.print(json.dumps(about), markup=False)
+            continue
+        console.print(f"[bold]{about['store']}[/bold]")
+        again = f"{about['to_be_tried_again']:,} to be tried again"
+        size = f"{about['files']} files, {about['bytes'] / 2**20:,.1f} MiB"
+        console.print(f"  {about['rows']:,} rows, {about['refused']:,} refused ({again}), {size}")
+        console.print(
+            f"  paid: {about['model_rows']:,.0f} rows in {about['forwards']:,.0f} calls of the model, "
+            f"{about['seconds']:,.0f} s; lost to crashes: {about['lost_rows']:,.0f} rows; "
+            f"made again: {about['made_again']:,} rows; "
+            f"open attempts: {about['open_attempts']}"
+            + (f"; {about['cost_usd']:,.2f} USD" if "cost_usd" in about else "")
+        )
 
 
 def clean(store: TeacherStore, *, forget_refused: bool, dry_run: bool) -> dict[str, int]:

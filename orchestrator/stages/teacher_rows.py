@@ -165,7 +165,7 @@ class _SeenKeys:
 
 def plan_path(folder: Path) -> Path:
     """Where a plan goes that no other process writes; those that killed processes of this machine left are removed."""
-    here = f"plan-{fingerprint(this_machine())[:12]}"
+    here = f".plan-{fingerprint(this_machine())[:12]}"
     for path in folder.glob(f"{here}-*.arrow"):
         if not psutil.pid_exists(int(path.name.split("-")[2])):
             path.unlink(missing_ok=True)

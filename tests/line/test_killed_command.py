@@ -16,7 +16,7 @@ SIGNS = (
     "smoke/sweeps/smoke/trials/0001/checkpoints/*.json",
     "smoke/arms/*/checkpoints/*.pt",
 )
-PATIENCE_S = 120
+PATIENCE_S = 600
 
 
 def kill_at(smoke: Smoke, sign: str, wait_s: float) -> int:

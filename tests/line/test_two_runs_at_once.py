@@ -41,4 +41,4 @@ def test_two_runs_at_once_corrupt_nothing_and_pay_for_no_row_twice(tmp_path: Pat
     assert totals["model_rows"] == totals["done"] == rows  # who comes second waits for what is in flight
     assert verify(tmp_path / "store").returncode == 0
     assert all(verify(tmp_path / name).returncode == 0 for name in names)
-    assert not list(tmp_path.rglob("plan-*"))
+    assert not list(tmp_path.rglob(".plan-*"))

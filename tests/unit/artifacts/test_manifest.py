@@ -59,6 +59,16 @@ def test_the_manifest_says_what_it_was_made_of_and_what_it_holds(folder: Path) -
     assert manifest.version.count(".") == 2
 
 
+def test_what_another_command_is_writing_is_none_of_it(folder: Path) -> None:
+    for name in (".result.json.0123.tmp", ".plan-0123-1-cafe.arrow"):
+        (folder / name).write_text("half")
+    found = write_manifest(folder, stage="train", settings=SETTINGS, parents=PARENTS, counts={}, seconds=1.0)
+    assert sorted(found.files) == ["result.json", "student.bin"]
+    for name in (".result.json.0123.tmp", ".plan-0123-1-cafe.arrow"):
+        (folder / name).unlink()
+    assert verify_files(folder) == []
+
+
 def test_a_refusal_names_each_field_and_both_ways_out(folder: Path) -> None:
     new = {"training": {"epochs": 5, "optimizer": {"learning_rate": 0.2}}}
     with pytest.raises(ArtifactError) as error:

@@ -127,7 +127,7 @@ def test_above_the_allowed_share_of_failures_the_stage_fails_and_keeps_what_was_
         caption.make(context, planned)
     assert read_manifest(context.folder / "captions") is None
     assert caption.caption_store(context).totals()["done"] == 6
-    assert list((context.folder / "captions").glob("plan*")) == []
+    assert list((context.folder / "captions").glob(".plan*")) == []
 
 
 def test_an_empty_answer_is_refused_for_good(images: list[Path], tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_plans_of_killed_processes_are_removed_and_those_of_living_ones_kept(tmp
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     left = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
-    elsewhere = mine.with_name(f"plan-0123456789ab-{gone.pid}-cafe.arrow")
+    elsewhere = mine.with_name(f".plan-0123456789ab-{gone.pid}-cafe.arrow")
     left.touch(), elsewhere.touch()
     another = plan_path(tmp_path)
     assert another != mine

@@ -138,7 +138,7 @@ def test_four_processes_report_at_once_and_every_epoch_arrives_once(store: Store
         for worker in workers:
             worker.join()
             assert worker.exitcode == 0
-        assert shipper.drain(20)
+        assert shipper.drain(300)
     runs = store.runs("four")
     for number in range(4):
         trial = runs[f"{SWEEP}/trial/{number:04d}"]
@@ -178,7 +178,7 @@ def test_an_unreachable_server_costs_nothing_and_the_next_command_sends_all(
     assert all("\n" not in line for line in ours)
 
     with store.shipper("later") as second:
-        assert second.drain(20)
+        assert second.drain(300)
     run = store.runs("later")[TRIAL]
     assert [step for step, _ in store.history(run, "loss.total")] == list(range(4))
     assert run.info.status == "FINISHED"

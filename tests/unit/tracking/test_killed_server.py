@@ -103,6 +103,7 @@ def prove_that_nothing_is_lost(server: MlflowServer, tmp_path: Path, way: Way) -
     with tracked(context) as context:
         line.run(context, "train")
         disturber.join()
+        wait_for_runs(url, name, "attributes.status = 'FINISHED'", NUM_TRIALS + 3)  # two arms and the sweep
     assert len(ended_before) <= NUM_TRIALS - way.at_once, "as many trials were at work as were to be"
     client = open_client(url)
     found = client.search_runs([client.get_experiment_by_name(name).experiment_id])

@@ -19,11 +19,13 @@ from tests.smoke_line import SmokeLine
 
 CHILD = """
 import sys
-import torch
+import time
 from orchestrator.training.run import TrainingJob, train
 
 for progress in train(TrainingJob.model_validate_json(sys.stdin.read())):
     print(progress.epoch, flush=True)
+    if progress.epoch == int(sys.argv[1]):
+        time.sleep(3600)  # until it is killed: the rest of the training is shorter than a busy parent's nap
 """
 ALL_TOGETHER: dict[str, Any] = {
     "training.views": {"recipe": "randclsstack"},
@@ -194,7 +196,11 @@ def test_a_process_killed_in_mid_training_and_resumed_equals_an_undisturbed_one(
     straight, killed = (smoke_line.job(tmp_path / name, overrides) for name in ("straight", "killed"))
     run(straight)
     with subprocess.Popen(
-        [sys.executable, "-c", CHILD], cwd=project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CHILD, str(kill_after)],
+        cwd=project,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None

@@ -14,7 +14,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -27,7 +27,7 @@ _TIMED_OUT = "timed-out"
 RENEW_S = 10.0  # a living process renews its intent this often
 FOREIGN_LIFE_S = 40.0  # seen unchanged for so long, by one's own clock, another machine's intent is dead
 _LONG_AGO_S = 900.0  # an intent that old is dead at the first look; no two machines' clocks are so far apart
-_AT_WORK_S = 900.0
+AT_WORK_S = 900.0  # how long others wait for one that has no time-out
 _open: set[str] = set()  # ids of the intents that this process has begun and not ended
 
 
@@ -57,7 +57,7 @@ class Intent:
     machine: str = ""
     ticket: int = 0
     waits: bool = False
-    at_work_s: float = _AT_WORK_S
+    at_work_s: float = AT_WORK_S
     renewed_s: float = 0.0
 
     @property
@@ -79,7 +79,7 @@ class Intents:
         self._apart_of = ""
         self._seen: dict[str, tuple[float, float]] = {}  # id -> when it was renewed, and when this was first seen
 
-    def begin(self, root: str, part: str, keys: Sequence[str], at_work_s: float = _AT_WORK_S) -> Intent:
+    def begin(self, root: str, part: str, keys: Sequence[str], at_work_s: float = AT_WORK_S) -> Intent:
         """Declare an attempt."""
         now_s = time.time()
         intent = Intent(
@@ -87,7 +87,11 @@ class Intents:
             keys=tuple(keys), machine=this_machine(), at_work_s=at_work_s, renewed_s=now_s,
         )  # fmt: skip
         _open.add(intent.id)
-        self.write(intent)
+        try:
+            self.write(intent)
+        except BaseException:
+            self.leave(intent)
+            raise
         return intent
 
     def write(self, intent: Intent) -> None:
@@ -138,8 +142,7 @@ class Intents:
         """Every attempt that was never ended: in flight, or lost."""
         return self._read(self._folder.names())
 
-    def _read(self, names: Iterable[str]) -> list[Intent]:
-        names = list(names)
+    def _read(self, names: list[str]) -> list[Intent]:
         timed_out = {name.rpartition(".")[0] for name in names if name.endswith(_TIMED_OUT)}
         found = []
         for name in names:
@@ -163,13 +166,13 @@ class Intents:
 
     def end(self, intent: Intent) -> None:
         """Take an attempt back: its rows are committed, or counted as lost in a commit."""
+        self.leave(intent)  # first: where its file cannot be deleted, this process must not wait for itself
         self._folder.delete(f"{intent.name}.json")
         if intent.timed_out:
             self._folder.delete(f"{intent.name}.{_TIMED_OUT}")
-        _open.discard(intent.id)
 
     def leave(self, intent: Intent) -> None:
-        """Let an attempt of this process count as dead: what it has paid for is lost."""
+        """Let an attempt of this process count as dead."""
         _open.discard(intent.id)
 
 

@@ -13,11 +13,10 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from orchestrator.artifacts.intents import RENEW_S, Intent, Intents
+from orchestrator.artifacts.intents import AT_WORK_S, RENEW_S, Intent, Intents
 from orchestrator.errors import OrchestratorError
 
 EXIT_TIMED_OUT = 70
-_AT_WORK_S = 900.0  # how long others wait for one that has no time-out
 _MARGIN_S = 60.0  # for decoding and committing, beside the model's time
 _LONGEST_PAUSE_S = 1.0
 
@@ -40,7 +39,7 @@ class Attempt:
     ) -> None:  # fmt: skip
         self._intents, self._count_lost = intents, count_lost
         self._timeout_s = math.inf if timeout_s is None else timeout_s
-        at_work_s = _AT_WORK_S if timeout_s is None else timeout_s + _MARGIN_S
+        at_work_s = AT_WORK_S if timeout_s is None else timeout_s + _MARGIN_S
         self._named = (root, part, tuple(keys), at_work_s)
         self._changed = threading.Condition()  # holds the intent, the deadline and the end together
         self._deadline = math.inf

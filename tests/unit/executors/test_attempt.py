@@ -192,6 +192,18 @@ def test_who_is_at_work_for_longer_than_it_may_is_waited_for_no_more(
         assert [one.run for one in stuck.all()] == ["stuck"]
 
 
+def test_a_process_does_not_wait_for_itself_where_its_intent_could_not_be_deleted(tmp_path: Path) -> None:
+    class Stuck(Folder):
+        def delete(self, name: str) -> None:
+            raise unreachable(self, "cleared", OSError("SLOW_DOWN"))
+
+    intents = Intents(Stuck(str(tmp_path)), "run")
+    with pytest.raises(ArtifactError), attempt_of(intents, "ab"):
+        pass
+    (left,) = intents.all()
+    assert intents.is_dead(left)
+
+
 def test_a_storage_that_is_away_ends_neither_the_watch_nor_the_time_out(tmp_path: Path) -> None:
     code = """
 import sys, time

@@ -66,11 +66,11 @@ class Attempt:
         with suppress(OSError, OrchestratorError):  # of the storage; whoever finds it dead will count it
             self._count_lost(self.intent)
 
-    def wait_for_turn(self) -> bool:
-        """Wait until no other that began before has some of these rows at work; whether there was any."""
+    def wait_for_turn(self) -> None:
+        """Wait until no other that began before has some of these rows at work."""
         others = self._intents.others(self.intent)
         if not others:
-            return False
+            return
         self._write(ticket=1 + max(other.ticket for other in others), waits=True)
 
         def before() -> list[Intent]:
@@ -78,7 +78,6 @@ class Attempt:
 
         wait_while(before)
         self._write(waits=False)
-        return True
 
     @contextmanager
     def at_work(self, share: float) -> Iterator[None]:

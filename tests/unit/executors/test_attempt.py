@@ -188,7 +188,8 @@ def test_who_is_at_work_for_longer_than_it_may_is_waited_for_no_more(
     stuck = Intents(Folder(str(tmp_path)), "stuck")
     with attempt_of(stuck, "ab", timeout_s=0.1):
         with attempt_of(Intents(Folder(str(tmp_path)), "other"), "bc") as attempt:
-            assert attempt.wait_for_turn()
+            attempt.wait_for_turn()
+            assert attempt.intent.ticket == 1, "it has seen the other"
         assert [one.run for one in stuck.all()] == ["stuck"]
 
 
